@@ -1,0 +1,161 @@
+"""Flags for any ASGI app: `FlagMiddleware(app, client)`. Pure ASGI, and nothing is done before a flag is read.
+
+Serves http and websocket connections, and lets the lifespan start and close the client.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Mapping, MutableMapping
+from functools import partial
+from typing import Any
+
+from starlette.concurrency import run_in_threadpool
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from flagmw.accessor import Flags
+from flagmw.binding import current_flags, unbind
+from flagmw.client import CLOSE_TIMEOUT_S, Client
+from flagmw.context import UserContext
+from flagmw.http import AnonymousCookie, facts_of_scope
+from flagmw.users import UserBuilder, Visitors
+from flagmw.wsgi import check_client, check_trusted_proxies
+
+logger = logging.getLogger("flagmw")
+
+STATE_KEY = "flags"
+
+
+def scope_user(scope: Mapping[str, Any]) -> UserContext | None:
+    """Give the user that an authentication middleware has put into the scope, None when nobody is logged in.
+
+    It understands Starlette's users: `is_authenticated`, then `identity`, `username` or `display_name`.
+    """
+    user = scope.get("user")
+    if user is None or not getattr(user, "is_authenticated", False):
+        return None
+    for name in ("identity", "username", "display_name"):
+        try:
+            value = getattr(user, name, None)
+        except NotImplementedError:  # Starlette's base class for what a user does not have
+            continue
+        if value:
+            return UserContext(str(value))
+    return None
+
+
+class FlagMiddleware:
+    """Gives each connection of an ASGI app its flags, at `scope["state"]["flags"]` and behind `flagmw.flags`.
+
+    Args:
+        app: the app.
+        client: evaluates the flags; started and closed with the app's lifespan.
+        user: from the scope to the user, None for nobody. Called at the first read of a connection, at most once.
+        anonymous: the cookie by which users without a key are recognised; False leaves them without a key.
+        trusted_proxies: how many proxies in front of the server add to X-Forwarded-For.
+
+    Raises:
+        ConfigError: an argument that is not what it should be.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        client: Client,
+        user: UserBuilder[Scope] = scope_user,
+        *,
+        anonymous: AnonymousCookie | bool = True,
+        trusted_proxies: int = 0,
+    ) -> None:
+        check_client(client)
+        self._app = app
+        self._client = client
+        self._visitors: Visitors[Scope] = Visitors(
+            user, partial(facts_of_scope, trusted_proxies=check_trusted_proxies(trusted_proxies)), anonymous
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a connection."""
+        kind = scope["type"]
+        if kind == "lifespan":
+            await _Lifespan(self._app, self._client).run(scope, receive, send)
+            return
+        if kind not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        state: MutableMapping[str, Any] | None = scope.get("state")
+        if state is None:
+            state = scope["state"] = {}
+        before = current_flags.get()
+        if before is not None and state.get(STATE_KEY) is before and before.client is self._client:
+            await self._app(scope, receive, send)  # installed twice
+            return
+        flags = Flags(self._client, self._visitors, scope)
+        state[STATE_KEY] = flags
+        current_flags.set(flags)
+
+        def send_with_headers(message: Message) -> Awaitable[None]:
+            if flags.visitor is not None and message["type"] in ("http.response.start", "websocket.accept"):
+                message = _with_headers(message, flags)
+            return send(message)
+
+        try:
+            await self._app(scope, receive, send_with_headers)
+        finally:
+            unbind(flags, before)
+
+
+def _with_headers(message: Message, flags: Flags) -> Message:
+    headers = list(message.get("headers") or ())
+    vary = [value.decode("latin-1") for name, value in headers if name.lower() == b"vary"]
+    is_websocket = message["type"] == "websocket.accept"
+    for name, value in flags.response_headers(vary):
+        if not (is_websocket and name == "Vary"):
+            headers.append((name.lower().encode("latin-1"), value.encode("latin-1")))
+    return {**message, "headers": headers}
+
+
+class _Lifespan:
+    """One lifespan: the client starts before the app, and closes after it.
+
+    An app that has no lifespan (Django's raises) must not keep the client from being closed, so its part is then
+    answered here.
+
+    Source: ASGI specification, "Lifespan Protocol".
+    """
+
+    def __init__(self, app: ASGIApp, client: Client) -> None:
+        self._app = app
+        self._client = client
+        self._answered = ""
+        self._last_received = ""
+
+    async def run(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def receive_first() -> Message:
+            message = await receive()
+            self._last_received = message["type"]
+            if message["type"] == "lifespan.startup":
+                await run_in_threadpool(self._client.start)
+            return message
+
+        async def send_last(message: Message) -> None:
+            self._answered = message["type"]
+            if message["type"].startswith("lifespan.shutdown."):
+                await run_in_threadpool(self._client.close, CLOSE_TIMEOUT_S)
+            await send(message)
+
+        try:
+            await self._app(scope, receive_first, send_last)
+        except Exception as error:  # raising is how an app says that it has no lifespan
+            if self._answered or self._last_received == "lifespan.shutdown":
+                raise
+            logger.debug("the app has no lifespan (%s); flagmw answers for it", type(error).__name__)
+        if self._answered in ("lifespan.startup.failed", "lifespan.shutdown.complete", "lifespan.shutdown.failed"):
+            return
+        while True:
+            if self._last_received == "lifespan.startup" and not self._answered:
+                await send_last({"type": "lifespan.startup.complete"})
+            elif self._last_received == "lifespan.shutdown":
+                await send_last({"type": "lifespan.shutdown.complete"})
+                return
+            await receive_first()

@@ -1,0 +1,19 @@
+"""Which accessor is the current request's, in this thread or task."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+
+from flagmw.accessor import Flags
+
+current_flags: ContextVar[Flags | None] = ContextVar("flagmw_flags", default=None)
+
+
+def unbind(flags: Flags, before: Flags | None) -> None:
+    """Take an accessor's place back to what was there before it.
+
+    Unlike `ContextVar.reset` it may be called in another context than the one that bound it: servers close a
+    response where they like.
+    """
+    if current_flags.get() is flags:
+        current_flags.set(before)

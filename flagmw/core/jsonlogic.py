@@ -1,0 +1,251 @@
+"""Compiles JsonLogic rules into closures.
+
+A rule is walked once, here; what comes out is a tree of closures over decoded constants, so that evaluating
+neither parses nor looks at the rule again. Frequent shapes (one attribute against a constant) get closures of
+their own. Rules never raise: a defect in the rule is a `Problem` at compile time, a defect in the data is a
+falsy result.
+
+Source: the flagd rule reference, "JsonLogic"; vectors of all flagd categories.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from flagmw.core.coercion import to_text
+from flagmw.errors import Path, Problem
+
+Run = Callable[[Any], Any]
+Trace = Callable[[Path, str, Any], None]
+
+MAX_COST = 100_000
+"""How many operations a rule may have once its references are followed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compiled:
+    """A compiled (part of a) rule.
+
+    Attributes:
+        run: from the data to the result; ignores the data when `constant`.
+        constant: the result is always `value`.
+        attribute: the result is this top-level attribute of the data, null when absent.
+        python_truth: truth of the result is the same in Python and JsonLogic.
+        cost: how many operations one run may take.
+    """
+
+    run: Run
+    constant: bool = False
+    value: Any = None
+    attribute: str | None = None
+    python_truth: bool = False
+    cost: int = 1
+
+
+def constant(value: Any) -> Compiled:
+    """Make the compiled form of a value that is known already."""
+    return Compiled(
+        run=lambda _: value,
+        constant=True,
+        value=value,
+        python_truth=value is None or value.__class__ in (bool, str, int),
+    )
+
+
+NULL = constant(None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scope:
+    """What `var` reads.
+
+    Attributes:
+        is_root: the data is the context; in the body of `map` and its kin it is an element.
+        supplied: top-level names that the dialect supplies, looked up before the data.
+        constants: whole paths whose value is known while compiling.
+    """
+
+    is_root: bool
+    supplied: Mapping[str, Run]
+    constants: Mapping[str, Any]
+
+
+ELEMENT = Scope(is_root=False, supplied={}, constants={})
+
+Operator = Callable[["RuleCompiler", list[Any], Scope, Path], Compiled]
+
+
+class RuleCompiler:
+    """Compiles the rules of one document.
+
+    Args:
+        operators: by name.
+        references: named rules that `$ref` stands for.
+        trace: for explaining an evaluation: told the path of each branch that is decided, a word on it, and
+            its result. None compiles for speed.
+
+    Problems are collected in `problems`; a part with a problem compiles to null.
+    """
+
+    def __init__(
+        self, operators: Mapping[str, Operator], references: Mapping[str, Any], trace: Trace | None = None
+    ) -> None:
+        self._operators = operators
+        self._references = references
+        self._known: dict[tuple[str, bool, int], Compiled] = {}
+        self._open: list[str] = []
+        self.trace = trace
+        self.problems: list[Problem] = []
+
+    def report(self, path: Path, message: str) -> Compiled:
+        """Note a defect of the rule at `path` and go on with null in its place."""
+        self.problems.append(Problem(message=message, path=path, severity="flag"))
+        return NULL
+
+    def warn(self, path: Path, message: str) -> None:
+        """Note something that is allowed and surely not meant."""
+        self.problems.append(Problem(message=message, path=path, severity="warning"))
+
+    def compile(self, node: Any, scope: Scope, path: Path) -> Compiled:
+        """Compile a rule or a part of one; `path` is its place in the document."""
+        if isinstance(node, (list, tuple)):
+            return self._compile_list([self.compile(item, scope, (*path, i)) for i, item in enumerate(node)])
+        if not isinstance(node, dict) or len(node) != 1:
+            return constant(node)
+        ((name, raw),) = node.items()
+        if name == "$ref" and isinstance(raw, str):
+            return self._compile_reference(raw, scope, path)
+        operator = self._operators.get(name)
+        path = (*path, name)
+        if operator is None:
+            return self.report(path, f"unknown operator {name!r}{_nearest(name, self._operators)}")
+        return operator(self, raw if isinstance(raw, list) else [raw], scope, path)
+
+    def compile_arguments(self, raw: Sequence[Any], scope: Scope, path: Path) -> list[Compiled]:
+        """Compile each argument of an operator."""
+        if len(raw) == 1:
+            return [self.compile(raw[0], scope, path)]
+        return [self.compile(item, scope, (*path, i)) for i, item in enumerate(raw)]
+
+    def _compile_list(self, items: list[Compiled]) -> Compiled:
+        if all(item.constant for item in items):
+            return constant([item.value for item in items])
+        runs = [item.run for item in items]
+        return Compiled(run=lambda data: [run(data) for run in runs], cost=1 + sum(item.cost for item in items))
+
+    def _compile_reference(self, name: str, scope: Scope, path: Path) -> Compiled:
+        if name not in self._references:
+            return self.report(path, f"$ref names no evaluator: {name!r}{_nearest(name, self._references)}")
+        if name in self._open:
+            circle = " -> ".join([*self._open[self._open.index(name) :], name])
+            return self.report(path, f"$ref goes in a circle: {circle}")
+        # The scope decides what `var` reads, so one evaluator has a compiled form per scope.
+        known = (name, scope.is_root, id(scope.supplied))
+        if known not in self._known:
+            self._open.append(name)
+            self._known[known] = self.compile(self._references[name], scope, ("$evaluators", name))
+            self._open.pop()
+        return self._known[known]
+
+
+def operation(arguments: Sequence[Compiled], run: Run, *, python_truth: bool = False) -> Compiled:
+    """Make the compiled form of an operator whose result depends on its arguments alone.
+
+    Constant arguments are folded: the operation then runs once, now.
+    """
+    if all(argument.constant for argument in arguments):
+        return constant(run(None))
+    return Compiled(run=run, python_truth=python_truth, cost=1 + sum(argument.cost for argument in arguments))
+
+
+def resolve(data: Any, names: Sequence[str]) -> Any:
+    """Follow names through mappings (by key) and lists (by decimal index); null where one is absent."""
+    for name in names:
+        if isinstance(data, dict):
+            data = data.get(name)
+        elif isinstance(data, (list, tuple)) and name.isascii() and name.isdigit() and len(name) < 10:
+            index = int(name)
+            data = data[index] if index < len(data) else None
+        else:
+            return None
+        if data is None:
+            return None
+    return data
+
+
+def read_path(path: Any, data: Any, scope: Scope) -> Any:
+    """Read what a `var` with this (evaluated) path reads, null when absent."""
+    if path is None or path == "":
+        return whole_data(data, scope)
+    names = to_text(path).split(".")
+    supplied = scope.supplied.get(names[0])
+    if supplied is not None:
+        return resolve(supplied(data), names[1:])
+    return resolve(data, names)
+
+
+def whole_data(data: Any, scope: Scope) -> Any:
+    """Give all that a rule sees in this scope."""
+    if not scope.supplied:
+        return data
+    return {**data, **{name: supply(data) for name, supply in scope.supplied.items()}}
+
+
+def compile_var(compiler: RuleCompiler, raw: list[Any], scope: Scope, path: Path) -> Compiled:
+    """Compile `var`: a path (usually a constant) and a default."""
+    arguments = compiler.compile_arguments(raw, scope, path)
+    where = arguments[0] if arguments else NULL
+    default = arguments[1] if len(arguments) > 1 else NULL
+    cost = 1 + where.cost + default.cost
+    if not where.constant:
+        read, fallback = where.run, default.run
+
+        def run_computed(data: Any) -> Any:
+            found = read_path(read(data), data, scope)
+            return fallback(data) if found is None else found
+
+        return Compiled(run=run_computed, cost=cost)
+    return _var_of_known_path(where.value, default, scope, cost)
+
+
+def _var_of_known_path(where: Any, default: Compiled, scope: Scope, cost: int) -> Compiled:
+    fallback = default.run
+    has_default = not (default.constant and default.value is None)
+    text = "" if where is None else to_text(where)
+    names = text.split(".")
+    if text in scope.constants:
+        return constant(scope.constants[text])
+    if not text or names[0] in scope.supplied:
+
+        def find(data: Any) -> Any:
+            return read_path(text, data, scope)
+
+    elif len(names) > 1 or not scope.is_root:
+
+        def find(data: Any) -> Any:
+            return resolve(data, names)
+
+    elif not has_default:
+        return Compiled(run=lambda data: data.get(text), attribute=text, cost=cost)
+    else:
+
+        def find(data: Any) -> Any:
+            return data.get(text)
+
+    if not has_default:
+        return Compiled(run=find, cost=cost)
+
+    def run(data: Any) -> Any:
+        found = find(data)
+        return fallback(data) if found is None else found
+
+    return Compiled(run=run, cost=cost)
+
+
+def _nearest(name: str, known: Mapping[str, Any]) -> str:
+    from difflib import get_close_matches  # noqa: PLC0415  # only for a rule with a defect
+
+    close = get_close_matches(name, known, n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""

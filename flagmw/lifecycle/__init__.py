@@ -1,0 +1,1 @@
+"""Threads, forks and exits. Nothing else in flagmw starts a thread or registers a hook."""

@@ -1,0 +1,166 @@
+"""Providers: where flags come from. Each pairs a dialect, a source and a sink; making one starts nothing.
+
+`FlagFile` reads flagd files, `Static` holds flags in memory.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass
+from pathlib import Path
+from typing import Any
+
+from flagmw.core.documents import Document
+from flagmw.dialects import Dialect
+from flagmw.dialects.flagd import FlagdDialect
+from flagmw.dialects.flagd.rules import Fractional
+from flagmw.errors import ConfigError
+from flagmw.events import Sink
+from flagmw.transports import Source
+from flagmw.transports.file import SUFFIXES, FileSource
+from flagmw.transports.memory import MemoryChannel, MemorySource
+
+_DOCUMENT_MEMBERS = {"flags", "$evaluators", "metadata", "$schema"}
+
+
+def _check_fractional(fractional: object) -> None:
+    if fractional not in ("v2", "v3"):
+        raise ConfigError(
+            f'fractional must be "v2" (flagd today, the default) or "v3" (its announced successor), got {fractional!r}'
+        )
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class FlagFile:
+    """Flags in flagd files, JSON or YAML, reloaded when they change.
+
+    Args:
+        *paths: files, or directories of which all *.json, *.yaml and *.yml are read in order of name. Where two
+            files have a flag with the same key, the later one wins. A file may be missing for now.
+        fractional: how percentage rollouts hash: "v2" as flagd does today, "v3" as it will.
+        max_bytes: a larger file is refused.
+        poll_interval_s: how often files are looked at besides being watched, in seconds.
+        watch: False looks at intervals only.
+
+    Raises:
+        ConfigError: no path, a file with another ending, or a setting out of its range.
+    """
+
+    paths: tuple[Path, ...]
+    _: KW_ONLY
+    fractional: Fractional
+    max_bytes: int
+    poll_interval_s: float
+    watch: bool
+
+    def __init__(
+        self,
+        *paths: str | os.PathLike[str],
+        fractional: Fractional = "v2",
+        max_bytes: int = 16 * 1024 * 1024,
+        poll_interval_s: float = 0.25,
+        watch: bool = True,
+    ) -> None:
+        """Check the settings; no file is touched."""
+        if not paths:
+            raise ConfigError("FlagFile needs at least one path, for example FlagFile('flags.yaml')")
+        for path in paths:
+            if not isinstance(path, (str, os.PathLike)) or not os.fspath(path):
+                raise ConfigError(f"a path of FlagFile must be a str or a Path, got {path!r}")
+            suffix = Path(path).suffix
+            if suffix and suffix not in SUFFIXES and not Path(path).is_dir():
+                raise ConfigError(f"{path}: a flag file ends in {', '.join(SUFFIXES)}, got {suffix!r}")
+        _check_fractional(fractional)
+        if isinstance(max_bytes, bool) or not isinstance(max_bytes, int) or max_bytes <= 0:
+            raise ConfigError(f"max_bytes must be an int above 0, got {max_bytes!r}")
+        if isinstance(poll_interval_s, bool) or not isinstance(poll_interval_s, (int, float)) or not poll_interval_s > 0:
+            raise ConfigError(f"poll_interval_s must be above 0 seconds, got {poll_interval_s!r}")
+        put = object.__setattr__
+        # Absolute from here on: a server may change its directory after it has started.
+        put(self, "paths", tuple(Path(os.path.abspath(path)) for path in paths))
+        put(self, "fractional", fractional)
+        put(self, "max_bytes", max_bytes)
+        put(self, "poll_interval_s", float(poll_interval_s))
+        put(self, "watch", watch)
+
+    def dialect(self) -> Dialect:
+        """Make the dialect of the files."""
+        return FlagdDialect(fractional=self.fractional, wall_clock=time.time)
+
+    def source(self) -> Source:
+        """Make a source that reads and watches the files."""
+        return FileSource(
+            self.paths,
+            max_bytes=self.max_bytes,
+            poll_interval_s=self.poll_interval_s,
+            wall_clock=time.time,
+            watch=self.watch,
+        )
+
+    def sink(self) -> Sink | None:
+        """Files take no events."""
+        return None
+
+
+class Static:
+    """Flags that the program holds in memory: for tests, and for running without any file.
+
+    Args:
+        flags: a flagd document (a mapping with `flags`), or plain values by flag key.
+        fractional: how percentage rollouts hash, see `FlagFile`.
+        sink: takes exposures and metrics, for example a `flagmw.events.memory.MemorySink`.
+
+    Raises:
+        ConfigError: not a mapping, or values that are no JSON.
+    """
+
+    def __init__(
+        self, flags: Mapping[str, Any] | None = None, *, fractional: Fractional = "v2", sink: Sink | None = None
+    ) -> None:
+        """Take the flags; a document with defects is reported when it is used, as a file's would be."""
+        _check_fractional(fractional)
+        self._fractional: Fractional = fractional
+        self._sink = sink
+        self._channel = MemoryChannel(_static_document(flags if flags is not None else {}))
+
+    def update(self, flags: Mapping[str, Any]) -> None:
+        """Replace all flags; all clients of this process evaluate the new ones when this returns.
+
+        Raises:
+            ConfigError: as the constructor.
+        """
+        self._channel.put(_static_document(flags))
+
+    def dialect(self) -> Dialect:
+        """Make the dialect of the document."""
+        return FlagdDialect(fractional=self._fractional, wall_clock=time.time)
+
+    def source(self) -> Source:
+        """Make a source of what is held."""
+        return MemorySource(self._channel)
+
+    def sink(self) -> Sink | None:
+        """Give the sink that was passed."""
+        return self._sink
+
+    def __repr__(self) -> str:
+        """Name the provider; its flags may be many."""
+        return "Static(...)"
+
+
+def _static_document(flags: Mapping[str, Any]) -> Document:
+    if not isinstance(flags, Mapping):
+        raise ConfigError(f"Static takes a mapping of flags, got {type(flags).__name__}")
+    is_document = isinstance(flags.get("flags"), Mapping) and flags.keys() <= _DOCUMENT_MEMBERS
+    if is_document:
+        return Document(name="Static", content=flags)
+    return Document(name="Static", content={"flags": {key: _fixed_flag(value) for key, value in flags.items()}})
+
+
+def _fixed_flag(value: Any) -> dict[str, Any]:
+    """Make a flag that gives everybody one value."""
+    if isinstance(value, bool):
+        return {"state": "ENABLED", "variants": {"on": True, "off": False}, "defaultVariant": "on" if value else "off"}
+    return {"state": "ENABLED", "variants": {"value": value}, "defaultVariant": "value"}

@@ -1,0 +1,215 @@
+"""Settings as web frameworks have them: one mapping, read by name, with every mistake named at once.
+
+Adapters pass the mapping (Django's `FLAGMW`, Flask's `app.config["FLAGMW"]`) and use what comes back. Values that
+a settings file cannot hold may be dotted paths to them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from difflib import get_close_matches
+from importlib import import_module
+from typing import Any, cast
+
+from flagmw.client import Client
+from flagmw.errors import ConfigError
+from flagmw.http import AnonymousCookie
+from flagmw.providers import FlagFile
+from flagmw.registry import configure
+from flagmw.runtime import Provider
+from flagmw.wsgi import check_trusted_proxies
+
+NAMES = ("flag_file", "fractional", "provider", "user", "anonymous_cookie", "trusted_proxies", "offline", "name")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What an adapter needs, checked.
+
+    Attributes:
+        provider: where flags come from.
+        user: the application's function from request to user; None is the adapter's default.
+        anonymous: the cookie for users without a key; False leaves them without.
+        trusted_proxies: how many proxies add to X-Forwarded-For.
+        offline: do no I/O at all.
+        name: under which name the client is shared.
+    """
+
+    provider: Provider
+    user: Callable[[Any], Any] | None = None
+    anonymous: AnonymousCookie | bool = True
+    trusted_proxies: int = 0
+    offline: bool = False
+    name: str | None = None
+
+    def client(self) -> Client:
+        """Give the client for these settings: the same settings, the same client."""
+        return configure(self.provider, name=self.name, offline=self.offline)
+
+
+class SettingsError(ConfigError):
+    """Settings are wrong.
+
+    Attributes:
+        problems: one sentence for each mistake.
+    """
+
+    def __init__(self, where: str, problems: Sequence[str]) -> None:
+        """Keep the problems and make a message of all of them."""
+        self.problems = tuple(problems)
+        super().__init__(f"{where}: " + "; ".join(problems))
+
+
+def read_settings(where: str, found: object, *, secret: str | Sequence[str] = "") -> Settings:
+    """Check a settings mapping.
+
+    Names may be in upper or lower case: `flag_file` (a path or several), `fractional`, `provider` (instead of a
+    file), `user`, `anonymous_cookie` (a mapping of `AnonymousCookie`'s arguments, or False), `trusted_proxies`,
+    `offline`, `name`. `provider` and `user` may be dotted paths.
+
+    Args:
+        where: the mapping's name, for messages.
+        found: the mapping.
+        secret: signs the anonymous cookie unless the mapping has a secret of its own.
+
+    Raises:
+        SettingsError: lists every mistake, with the nearest right name for a wrong one.
+    """
+    if not isinstance(found, Mapping):
+        raise SettingsError(where, [f"must be a mapping such as {{'FLAG_FILE': 'flags.yaml'}}, got {type(found).__name__}"])
+    reader = _Reader(found)
+    provider = reader.provider()
+    user = reader.user()
+    anonymous = reader.anonymous(secret)
+    trusted_proxies = reader.trusted_proxies()
+    offline = reader.typed("offline", bool, False)
+    name = reader.typed("name", str, None)
+    if reader.problems:
+        raise SettingsError(where, reader.problems)
+    return Settings(
+        provider=cast("Provider", provider),
+        user=user,
+        anonymous=anonymous,
+        trusted_proxies=trusted_proxies,
+        offline=bool(offline),
+        name=name,
+    )
+
+
+class _Reader:
+    """Reads one mapping and collects what is wrong with it."""
+
+    def __init__(self, found: Mapping[Any, Any]) -> None:
+        self.problems: list[str] = []
+        self._shown: dict[str, Any] = {}
+        self._found: dict[str, Any] = {}
+        for name, value in found.items():
+            lower = name.lower() if isinstance(name, str) else ""
+            if lower in NAMES:
+                self._found[lower] = value
+                self._shown[lower] = name
+            else:
+                self.problems.append(_unknown(name, NAMES))
+
+    def provider(self) -> Provider | None:
+        has_file = self._found.get("flag_file") is not None
+        if has_file and self._found.get("provider") is not None:
+            self.problems.append("FLAG_FILE and PROVIDER exclude each other; keep one")
+            return None
+        if self._found.get("provider") is not None:
+            provider = self._imported("provider")
+            if isinstance(provider, type) or (callable(provider) and not hasattr(provider, "source")):
+                provider = self._called("provider", provider)
+            if provider is not None and not all(hasattr(provider, part) for part in ("dialect", "source", "sink")):
+                kind = type(provider).__name__
+                self.problems.append(f"PROVIDER must be one of flagmw.providers or a path to one, got {kind}")
+                return None
+            return cast("Provider | None", provider)
+        if not has_file:
+            if not self.problems:
+                self.problems.append("FLAG_FILE is missing: the path of your flags.yaml (or give PROVIDER)")
+            return None
+        paths = self._found["flag_file"]
+        if isinstance(paths, (str, os.PathLike)):
+            paths = [paths]
+        if not isinstance(paths, (list, tuple)):
+            self.problems.append(f"FLAG_FILE must be a path or a list of paths, got {type(paths).__name__}")
+            return None
+        try:
+            return FlagFile(*paths, fractional=self._found.get("fractional", "v2"))
+        except ConfigError as error:
+            self.problems.append(str(error))
+            return None
+
+    def user(self) -> Callable[[Any], Any] | None:
+        user = self._imported("user")
+        if user is not None and not callable(user):
+            self.problems.append(f"USER must be a function or a path to one, got {type(user).__name__}")
+            return None
+        return cast("Callable[[Any], Any] | None", user)
+
+    def anonymous(self, secret: str | Sequence[str]) -> AnonymousCookie | bool:
+        value = self._found.get("anonymous_cookie", True)
+        if value is False or value is None:
+            return False
+        if isinstance(value, AnonymousCookie):
+            return value
+        if value is True:
+            value = {}
+        if not isinstance(value, Mapping):
+            self.problems.append(f"ANONYMOUS_COOKIE must be a mapping or False, got {type(value).__name__}")
+            return False
+        known = tuple(field.name for field in fields(AnonymousCookie))
+        arguments: dict[str, Any] = {"secret": secret}
+        for name, setting in value.items():
+            lower = name.lower() if isinstance(name, str) else ""
+            if lower in known:
+                arguments[lower] = setting
+            else:
+                self.problems.append("ANONYMOUS_COOKIE: " + _unknown(name, known))
+        try:
+            return AnonymousCookie(**arguments)
+        except ConfigError as error:
+            self.problems.append(f"ANONYMOUS_COOKIE: {error}")
+            return False
+
+    def trusted_proxies(self) -> int:
+        try:
+            return check_trusted_proxies(self._found.get("trusted_proxies", 0))
+        except ConfigError as error:
+            self.problems.append(str(error).replace("trusted_proxies", "TRUSTED_PROXIES", 1))
+            return 0
+
+    def typed(self, name: str, kind: type, default: Any) -> Any:
+        value = self._found.get(name, default)
+        if value is not default and not isinstance(value, kind):
+            self.problems.append(f"{name.upper()} must be a {kind.__name__}, got {type(value).__name__}")
+            return default
+        return value
+
+    def _imported(self, name: str) -> Any:
+        value = self._found.get(name)
+        if not isinstance(value, str):
+            return value
+        module_name, _, attribute = value.rpartition(".")
+        try:
+            return getattr(import_module(module_name), attribute)
+        except Exception as error:  # whatever the application's module does when it is imported
+            self.problems.append(f"{name.upper()}: {value!r} cannot be imported: {type(error).__name__}: {error}")
+            return None
+
+    def _called(self, name: str, factory: Any) -> Any:
+        try:
+            return factory()
+        except Exception as error:  # the application's function
+            self.problems.append(f"{name.upper()}: calling it raised {type(error).__name__}: {error}")
+            return None
+
+
+def _unknown(name: object, known: Sequence[str]) -> str:
+    close = get_close_matches(str(name).lower(), known, n=1, cutoff=0.5)
+    if close:
+        return f"{name!r} is no setting; did you mean {close[0].upper()!r}?"
+    return f"{name!r} is no setting; the settings are {', '.join(word.upper() for word in known)}"
