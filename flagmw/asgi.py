@@ -87,7 +87,7 @@ class FlagMiddleware:
         if state is None:
             state = scope["state"] = {}
         before = current_flags.get()
-        if before is not None and state.get(STATE_KEY) is before and before.client is self._client:
+        if before is not None and before.client is self._client and state.get(STATE_KEY) is before:
             await self._app(scope, receive, send)  # installed twice
             return
         flags = Flags(self._client, self._visitors, scope)

@@ -163,7 +163,7 @@ class Client:
         """Give the flag's value for a user, of whatever type it is; `default` when there is none."""
         runtime = self._processes.get()
         if runtime.sink is None and user.__class__ is UserContext:
-            outcome = evaluate(runtime.snapshot, key, user)  # type: ignore[arg-type]  # narrowed by its class
+            outcome = evaluate(runtime.snapshot, key, user)
             return outcome.value if outcome.direct else value_of(self.noted(key, outcome), default)
         return self._read(key, user, default, None)
 
@@ -268,9 +268,7 @@ class Client:
         runtime = self._processes.get()
         if runtime.sink is not None and snapshot is not None and key not in overrides.current:
             runtime.sink.expose(
-                Exposure(
-                    flag_key=key, context=context, outcome=outcome, revision=snapshot.revision, at_s=time.time()
-                )
+                Exposure(flag_key=key, context=context, outcome=outcome, revision=snapshot.revision, at_s=time.time())
             )
 
     def noted(self, key: str, outcome: Outcome) -> Outcome:
@@ -284,7 +282,9 @@ class Client:
             self._log_once(logging.WARNING, code, "flags give the callers' defaults: %s", outcome.error_message)
         else:
             cause = (repr(key), code, outcome.error_message)
-            self._log_once(logging.WARNING, cause, "flag %r gives the default: %s: %s", key, code, outcome.error_message)
+            self._log_once(
+                logging.WARNING, cause, "flag %r gives the default: %s: %s", key, code, outcome.error_message
+            )
         return outcome
 
 

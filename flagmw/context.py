@@ -99,7 +99,7 @@ def _plain_scalar(value: Any, where: str) -> str | int | float:
 
 def _text_or_none(name: str, value: Any) -> str | None:
     if value is None or value.__class__ is str:
-        return value  # type: ignore[no-any-return]  # narrowed by its class
+        return value
     if isinstance(value, str):
         return str.__str__(value)
     raise ContextError(f"{name} must be a str, got {type(value).__name__}; convert it, for example with str()")
@@ -193,7 +193,7 @@ class UserContext:
         current = {name: getattr(self, name) for name in _FIELDS}
         unknown = changes.keys() - current.keys()
         if unknown:
-            raise ContextError(f"a UserContext has no field {sorted(unknown)[0]!r}; its fields are {', '.join(_FIELDS)}")
+            raise ContextError(f"a UserContext has no field {min(unknown)!r}; its fields are {', '.join(_FIELDS)}")
         return UserContext(**{**current, **changes})
 
     def __repr__(self) -> str:

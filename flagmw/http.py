@@ -173,7 +173,9 @@ class AnonymousCookie:
         if self.secure not in (True, False, "auto"):
             raise ConfigError(f'the anonymous cookie\'s secure must be True, False or "auto", got {self.secure!r}')
         if self.same_site not in ("Lax", "Strict", "None"):
-            raise ConfigError(f'the anonymous cookie\'s same_site must be "Lax", "Strict" or "None", got {self.same_site!r}')
+            raise ConfigError(
+                f'the anonymous cookie\'s same_site must be "Lax", "Strict" or "None", got {self.same_site!r}'
+            )
         if not isinstance(self.path, str) or not self.path.startswith("/"):
             raise ConfigError(f"the anonymous cookie's path must begin with /, got {self.path!r}")
         if self.domain is not None and not isinstance(self.domain, str):

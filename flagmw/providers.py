@@ -15,7 +15,7 @@ from typing import Any
 from flagmw.core.documents import Document
 from flagmw.dialects import Dialect
 from flagmw.dialects.flagd import FlagdDialect
-from flagmw.dialects.flagd.rules import Fractional
+from flagmw.dialects.flagd.fractional import Fractional
 from flagmw.errors import ConfigError
 from flagmw.events import Sink
 from flagmw.transports import Source
@@ -75,7 +75,11 @@ class FlagFile:
         _check_fractional(fractional)
         if isinstance(max_bytes, bool) or not isinstance(max_bytes, int) or max_bytes <= 0:
             raise ConfigError(f"max_bytes must be an int above 0, got {max_bytes!r}")
-        if isinstance(poll_interval_s, bool) or not isinstance(poll_interval_s, (int, float)) or not poll_interval_s > 0:
+        if (
+            isinstance(poll_interval_s, bool)
+            or not isinstance(poll_interval_s, (int, float))
+            or not poll_interval_s > 0
+        ):
             raise ConfigError(f"poll_interval_s must be above 0 seconds, got {poll_interval_s!r}")
         put = object.__setattr__
         # Absolute from here on: a server may change its directory after it has started.

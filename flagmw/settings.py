@@ -78,14 +78,16 @@ def read_settings(where: str, found: object, *, secret: str | Sequence[str] = ""
         SettingsError: lists every mistake, with the nearest right name for a wrong one.
     """
     if not isinstance(found, Mapping):
-        raise SettingsError(where, [f"must be a mapping such as {{'FLAG_FILE': 'flags.yaml'}}, got {type(found).__name__}"])
+        raise SettingsError(
+            where, [f"must be a mapping such as {{'FLAG_FILE': 'flags.yaml'}}, got {type(found).__name__}"]
+        )
     reader = _Reader(found)
     provider = reader.provider()
     user = reader.user()
     anonymous = reader.anonymous(secret)
     trusted_proxies = reader.trusted_proxies()
-    offline = reader.typed("offline", bool, False)
-    name = reader.typed("name", str, None)
+    offline = reader.typed("offline", bool, default=False)
+    name = reader.typed("name", str, default=None)
     if reader.problems:
         raise SettingsError(where, reader.problems)
     return Settings(
@@ -182,7 +184,7 @@ class _Reader:
             self.problems.append(str(error).replace("trusted_proxies", "TRUSTED_PROXIES", 1))
             return 0
 
-    def typed(self, name: str, kind: type, default: Any) -> Any:
+    def typed(self, name: str, kind: type, *, default: Any) -> Any:
         value = self._found.get(name, default)
         if value is not default and not isinstance(value, kind):
             self.problems.append(f"{name.upper()} must be a {kind.__name__}, got {type(value).__name__}")

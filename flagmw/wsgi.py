@@ -62,7 +62,7 @@ class FlagMiddleware:
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer a request."""
         before = current_flags.get()
-        if before is not None and environ.get(ENVIRON_KEY) is before and before.client is self._client:
+        if before is not None and before.client is self._client and environ.get(ENVIRON_KEY) is before:
             return self._app(environ, start_response)  # installed twice
         flags = Flags(self._client, self._visitors, environ)
         environ[ENVIRON_KEY] = flags

@@ -20,7 +20,7 @@ def encode_cbor(value: Any) -> bytes:
     """
     kind = value.__class__
     if kind is str:
-        text = value.encode("utf-8")
+        text: bytes = value.encode("utf-8")
         return _head(3, len(text)) + text
     if value is None:
         return b"\xf6"
@@ -36,7 +36,7 @@ def encode_cbor(value: Any) -> bytes:
     raise ValueError(f"CBOR of JSON has no {kind.__name__}")
 
 
-def _number(number: int | float) -> bytes:
+def _number(number: float) -> bytes:
     if isinstance(number, float):
         if number - number != 0:
             raise ValueError("CBOR of JSON has no NaN and no infinity")

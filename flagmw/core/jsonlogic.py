@@ -20,6 +20,9 @@ from flagmw.errors import Path, Problem
 Run = Callable[[Any], Any]
 Trace = Callable[[Path, str, Any], None]
 
+LISTS = (list, tuple)
+"""What counts as a list: contexts hold tuples."""
+
 MAX_COST = 100_000
 """How many operations a rule may have once its references are followed."""
 
@@ -150,6 +153,11 @@ class RuleCompiler:
         return self._known[known]
 
 
+def pick(arguments: Sequence[Compiled], index: int) -> Compiled:
+    """Give an operator's argument, null when it has fewer."""
+    return arguments[index] if index < len(arguments) else NULL
+
+
 def operation(arguments: Sequence[Compiled], run: Run, *, python_truth: bool = False) -> Compiled:
     """Make the compiled form of an operator whose result depends on its arguments alone.
 
@@ -165,7 +173,7 @@ def resolve(data: Any, names: Sequence[str]) -> Any:
     for name in names:
         if isinstance(data, dict):
             data = data.get(name)
-        elif isinstance(data, (list, tuple)) and name.isascii() and name.isdigit() and len(name) < 10:
+        elif isinstance(data, LISTS) and name.isascii() and name.isdigit() and len(name) < 10:
             index = int(name)
             data = data[index] if index < len(data) else None
         else:

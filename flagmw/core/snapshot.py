@@ -64,9 +64,7 @@ def undecided(reason: Reason, *, metadata: Mapping[str, MetadataValue] = NO_META
 
 def failed(code: ErrorCode, message: str, *, metadata: Mapping[str, MetadataValue] = NO_METADATA) -> Outcome:
     """Make the outcome of an evaluation that went wrong; `message` must not hold data of the user."""
-    return Outcome(
-        reason=Reason.ERROR, uses_default=True, error_code=code, error_message=message, metadata=metadata
-    )
+    return Outcome(reason=Reason.ERROR, uses_default=True, error_code=code, error_message=message, metadata=metadata)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -178,7 +178,7 @@ class FileSource:
     # --- reading --------------------------------------------------------------------------------------------
 
     def _files(self) -> list[Path]:
-        files = []
+        files: list[Path] = []
         for path in self._paths:
             if os.path.isdir(path):
                 try:
@@ -239,8 +239,7 @@ class FileSource:
             raise TransportError(f"{path}: is not a regular file")
         if info.st_size > self._max_bytes:
             raise TransportError(
-                f"{path}: has {info.st_size} bytes, more than max_bytes={self._max_bytes}; "
-                "split it, or raise max_bytes"
+                f"{path}: has {info.st_size} bytes, more than max_bytes={self._max_bytes}; split it, or raise max_bytes"
             )
         with open(path, "rb") as file:
             content = file.read(self._max_bytes + 1)

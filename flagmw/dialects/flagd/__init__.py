@@ -1,10 +1,12 @@
 """The flagd dialect: OpenFeature's flag documents, as flagd reads them from files.
 
-`document` checks a document and compiles its flags, `rules` holds the operators that flagd adds to JsonLogic.
+`validity` checks a document, `document` compiles its flags, `rules` and `fractional` hold the operators that flagd adds
+to JsonLogic, `tools` serves the people who write flags.
 
 Source: flagd's flag definition format and JSON schema; vectors `flagd`.
 """
 
-from flagmw.dialects.flagd.document import FlagdDialect, check, explain
+from flagmw.dialects.flagd.document import FlagdDialect
+from flagmw.dialects.flagd.tools import check, explain
 
 __all__ = ["FlagdDialect", "check", "explain"]

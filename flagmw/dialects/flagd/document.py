@@ -24,8 +24,10 @@ from flagmw.core.snapshot import (
     undecided,
 )
 from flagmw.dialects import Compilation
-from flagmw.dialects.flagd.rules import FLAG_KEY, Fractional, flagd_operators
-from flagmw.errors import DocumentError, Path, Problem
+from flagmw.dialects.flagd.fractional import FLAG_KEY, Fractional
+from flagmw.dialects.flagd.rules import flagd_operators
+from flagmw.dialects.flagd.validity import document_problems
+from flagmw.errors import DocumentError, Problem
 from flagmw.evaluation import NO_METADATA, ErrorCode, MetadataValue, Reason
 from flagmw.frozen import FrozenDict
 
@@ -111,7 +113,9 @@ class FlagdDialect:
         broken = [problem for problem in problems if problem.severity == "flag"]
         if broken:
             return _always(failed(ErrorCode.PARSE_ERROR, str(broken[0]), metadata=shown))
-        return _evaluator(rule, definition["variants"], _default_outcome(definition, default, Reason.DEFAULT, shown), shown)
+        return _evaluator(
+            rule, definition["variants"], _default_outcome(definition, default, Reason.DEFAULT, shown), shown
+        )
 
     def compile_rule(
         self, key: str, targeting: Any, evaluators: Mapping[str, Any], trace: Trace | None = None
@@ -145,9 +149,7 @@ def _evaluator(
     rule: Compiled, variants: Mapping[str, Any], default: Outcome, metadata: Metadata
 ) -> Callable[[UserContext], Outcome]:
     run = rule.run
-    named = {
-        name: decided(value, name, Reason.TARGETING_MATCH, metadata=metadata) for name, value in variants.items()
-    }
+    named = {name: decided(value, name, Reason.TARGETING_MATCH, metadata=metadata) for name, value in variants.items()}
     find = named.get
     unknown = failed(ErrorCode.GENERAL, "the rule chose a variant that the flag does not have", metadata=metadata)
     no_name = failed(ErrorCode.GENERAL, "the rule gave a list or a mapping, not a variant", metadata=metadata)
@@ -209,197 +211,3 @@ def _collect_references(rule: Any, evaluators: Mapping[str, Any], found: dict[st
                 found[name] = evaluators[name]
                 pending.append(evaluators[name])
             pending.extend(node.values())
-
-
-# --- checking -----------------------------------------------------------------------------------------------
-
-_FLAG_MEMBERS = ("state", "variants", "defaultVariant", "targeting", "metadata")
-
-
-def document_problems(data: Any) -> list[Problem]:
-    """Give what makes a parsed document invalid, without looking into rules.
-
-    Source: flagd reference, "What makes a document invalid".
-    """
-    if not isinstance(data, dict):
-        return [Problem(message=f"expected a mapping with 'flags', got {_kind(data)}")]
-    problems: list[Problem] = []
-    flags = data.get("flags")
-    if "flags" not in data:
-        problems.append(Problem(message="'flags' is missing; expected a mapping from flag key to flag"))
-    elif not isinstance(flags, dict):
-        problems.append(Problem(message=f"expected a mapping from flag key to flag, got {_kind(flags)}", path=("flags",)))
-    else:
-        for key, flag in flags.items():
-            problems.extend(_flag_problems(key, flag))
-    problems.extend(_metadata_problems(data, ()))
-    evaluators = data.get("$evaluators")
-    if evaluators is not None and not isinstance(evaluators, dict):
-        message = f"expected a mapping from name to rule, got {_kind(evaluators)}"
-        problems.append(Problem(message=message, path=("$evaluators",)))
-    return problems
-
-
-def _flag_problems(key: str, flag: Any) -> list[Problem]:
-    path: Path = ("flags", key)
-    if not key:
-        return [Problem(message="a flag key must not be empty", path=path)]
-    if not isinstance(flag, dict):
-        return [Problem(message=f"expected a mapping with 'state' and 'variants', got {_kind(flag)}", path=path)]
-    problems = []
-    if flag.get("state") not in ("ENABLED", "DISABLED"):
-        found = f"got {_shown(flag['state'])}" if "state" in flag else "it is missing"
-        message = f'\'state\' must be "ENABLED" or "DISABLED", {found}'
-        problems.append(Problem(message=message, path=(*path, "state")))
-    variants = flag.get("variants")
-    if not isinstance(variants, dict) or not variants:
-        found = "an empty mapping" if variants == {} else _kind(variants)
-        message = f"'variants' must be a mapping from name to value with at least one entry, got {found}"
-        problems.append(Problem(message=message, path=(*path, "variants")))
-        variants = None
-    problems.extend(_default_problems(flag, variants, path))
-    problems.extend(_metadata_problems(flag, path))
-    if variants is not None and len({_type_name(value) for value in variants.values()}) > 1:
-        message = "the variants have values of different types; typed reads will fail for some"
-        problems.append(Problem(message=message, path=(*path, "variants"), severity="warning"))
-    return problems
-
-
-def _default_problems(flag: Mapping[str, Any], variants: Any, path: Path) -> list[Problem]:
-    default = flag.get("defaultVariant")
-    if default is None or default == "":
-        return []
-    path = (*path, "defaultVariant")
-    if not isinstance(default, str):
-        return [Problem(message=f"must name a variant, got {_kind(default)}", path=path)]
-    if variants is not None and default not in variants:
-        return [Problem(message=f"{default!r} is no variant; the variants are {', '.join(map(repr, variants))}", path=path)]
-    return []
-
-
-def _metadata_problems(holder: Mapping[str, Any], path: Path) -> list[Problem]:
-    metadata = holder.get("metadata")
-    if metadata is None:
-        return []
-    path = (*path, "metadata")
-    if not isinstance(metadata, dict):
-        return [Problem(message=f"expected a mapping, got {_kind(metadata)}", path=path)]
-    return [
-        Problem(message=f"a metadata value is a string, number or boolean, got {_kind(value)}", path=(*path, name))
-        for name, value in metadata.items()
-        if isinstance(value, (dict, list))
-    ]
-
-
-def _type_name(value: Any) -> str:
-    if isinstance(value, bool):
-        return "boolean"
-    return "number" if isinstance(value, (int, float)) else type(value).__name__
-
-
-def _kind(value: Any) -> str:
-    names = {"dict": "a mapping", "list": "a list", "str": "a string", "NoneType": "nothing", "bool": "a boolean"}
-    return names.get(type(value).__name__, "a number")
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 40 else text[:40] + "..."
-
-
-def check(document: Document, fractional: Fractional = "v2") -> tuple[Problem, ...]:
-    """Give every problem of one document, those inside rules and mere warnings included, with their places.
-
-    Raises:
-        DocumentError: the text does not parse; nothing further can be told.
-    """
-    data = parse(document)
-    problems = document_problems(data)
-    if isinstance(data, dict) and isinstance(data.get("flags"), dict):
-        dialect = FlagdDialect(fractional=fractional, wall_clock=lambda: 0.0)
-        evaluators = data.get("$evaluators")
-        if not isinstance(evaluators, dict):
-            evaluators = {}
-        for key, flag in data["flags"].items():
-            if isinstance(flag, dict):
-                problems.extend(_rule_problems(dialect, key, flag, evaluators))
-                problems.extend(_member_problems(key, flag))
-    return place_problems(document, list(dict.fromkeys(problems)))
-
-
-def _rule_problems(
-    dialect: FlagdDialect, key: str, flag: Mapping[str, Any], evaluators: Mapping[str, Any]
-) -> list[Problem]:
-    targeting = flag.get("targeting")
-    if targeting is None or targeting == {}:
-        return []
-    rule, problems = dialect.compile_rule(key, targeting, evaluators)
-    variants = flag.get("variants")
-    if isinstance(variants, dict):
-        path: Path = ("flags", key, "targeting")
-        for found_path, name in _literal_results(targeting, path):
-            if name not in variants:
-                message = f"{name!r} is no variant; the variants are {', '.join(map(repr, variants))}"
-                problems.append(Problem(message=message, path=found_path, severity="flag"))
-    return problems
-
-
-def _literal_results(rule: Any, path: Path) -> list[tuple[Path, str]]:
-    """Find the variant names that a rule can give and that stand in it literally."""
-    if isinstance(rule, str):
-        return [(path, rule)]
-    if not isinstance(rule, dict) or len(rule) != 1:
-        return []
-    ((operator, raw),) = rule.items()
-    if not isinstance(raw, list):
-        return []
-    inner = (*path, operator)
-    found: list[tuple[Path, str]] = []
-    if operator in ("if", "?:"):
-        for index, part in enumerate(raw):
-            if index % 2 or index == len(raw) - 1:
-                found.extend(_literal_results(part, (*inner, index)))
-    elif operator == "fractional":
-        for index, row in enumerate(raw):
-            if isinstance(row, list) and row:
-                found.extend(_literal_results(row[0], (*inner, index, 0)))
-    return found
-
-
-def _member_problems(key: str, flag: Mapping[str, Any]) -> list[Problem]:
-    """Warn of members that look like a misspelt one: unknown members are allowed, so a typo goes unnoticed."""
-    from difflib import get_close_matches  # noqa: PLC0415  # only for checking
-
-    problems = []
-    for member in flag:
-        if member not in _FLAG_MEMBERS and not member.startswith("$"):
-            close = get_close_matches(member, _FLAG_MEMBERS, n=1, cutoff=0.75)
-            if close and close[0] not in flag:
-                message = f"flagd ignores {member!r}; did you mean {close[0]!r}?"
-                problems.append(Problem(message=message, path=("flags", key, member), severity="warning"))
-    return problems
-
-
-def explain(document: Document, key: str, fractional: Fractional, context: UserContext, now: float) -> list[tuple[Path, str, Any]]:
-    """Tell which branches the rule of a flag took for a context, in the order in which they were decided.
-
-    Returns:
-        For each condition of an `if`: its path in the document, which one it is, and whether it held.
-
-    Raises:
-        DocumentError: the document does not parse or is refused.
-    """
-    data = parse(document)
-    problems = [problem for problem in document_problems(data) if problem.severity == "error"]
-    if problems:
-        raise DocumentError(document.name, place_problems(document, problems))
-    steps: list[tuple[Path, str, Any]] = []
-    flag = data["flags"].get(key)
-    if flag is None or flag["state"] == "DISABLED" or not flag.get("targeting"):
-        return steps
-    dialect = FlagdDialect(fractional=fractional, wall_clock=lambda: now)
-    evaluators = data.get("$evaluators") or {}
-    rule, defects = dialect.compile_rule(key, flag["targeting"], evaluators, lambda *step: steps.append(step))
-    if not any(problem.severity == "flag" for problem in defects):
-        rule.run(context.values)
-    return steps
