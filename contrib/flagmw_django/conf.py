@@ -1,0 +1,83 @@
+"""The setting `FLAGMW`: checked, and made once into what each request needs.
+
+It is read anew when a test overrides it. Needs Django's settings; starts nothing.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from dataclasses import dataclass, replace
+from typing import Any
+
+from django.conf import settings
+from django.core.signals import setting_changed
+from django.dispatch import receiver
+from django.http import HttpRequest
+
+from flagmw import Client
+from flagmw.http import RequestFacts, facts_of_environ
+from flagmw.settings import Settings, SettingsError, read_settings
+from flagmw.users import Visitors
+from flagmw_django.users import default_user, from_any_thread
+
+SETTING = "FLAGMW"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setup:
+    """What each request needs.
+
+    Attributes:
+        client: evaluates the flags.
+        visitors: finds out who makes a request.
+    """
+
+    client: Client
+    visitors: Visitors[HttpRequest]
+
+
+def read() -> Settings:
+    """Check the setting.
+
+    Raises:
+        SettingsError: it is missing or wrong; lists every mistake.
+        ImproperlyConfigured: SECRET_KEY, which signs the anonymous cookie, is empty.
+    """
+    if not hasattr(settings, SETTING):
+        raise SettingsError(SETTING, ["the setting is missing; add FLAGMW = {'FLAG_FILE': BASE_DIR / 'flags.yaml'}"])
+    keys = [*settings.SECRET_KEY_FALLBACKS, settings.SECRET_KEY]
+    found = read_settings(SETTING, settings.FLAGMW, secret=[_text(key) for key in keys])
+    if inspect.iscoroutinefunction(found.user):
+        raise SettingsError(SETTING, ["USER must be a plain function: flags are read without await"])
+    return found
+
+
+@functools.cache
+def setup() -> Setup:
+    """Give what the setting says; the same until the setting changes.
+
+    Raises:
+        ConfigError: the setting is missing or wrong.
+        ImproperlyConfigured: as `read`.
+    """
+    found = read()
+    build = from_any_thread(found.user) if found.user is not None else default_user
+    visitors = Visitors(build, functools.partial(facts_of, trusted_proxies=found.trusted_proxies), found.anonymous)
+    return Setup(client=found.client(), visitors=visitors)
+
+
+def facts_of(request: HttpRequest, trusted_proxies: int = 0) -> RequestFacts:
+    """Read a request as flags need it: Django knows path and scheme under WSGI and ASGI alike."""
+    facts = facts_of_environ(request.META, trusted_proxies)
+    return replace(facts, path=request.path, is_secure=facts.is_secure or request.is_secure())
+
+
+@receiver(setting_changed, dispatch_uid="flagmw_django.conf")
+def _forget(*, setting: str, **_: Any) -> None:
+    if setting in {SETTING, "SECRET_KEY", "SECRET_KEY_FALLBACKS"}:
+        setup.cache_clear()
+
+
+def _text(key: Any) -> str:
+    return key.decode("latin-1") if isinstance(key, bytes) else str(key)
