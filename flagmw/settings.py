@@ -130,8 +130,7 @@ class _Reader:
                 return None
             return cast("Provider | None", provider)
         if not has_file:
-            if not self.problems:
-                self.problems.append("FLAG_FILE is missing: the path of your flags.yaml (or give PROVIDER)")
+            self.problems.append("FLAG_FILE is missing: the path of your flags.yaml (or give PROVIDER)")
             return None
         paths = self._found["flag_file"]
         if isinstance(paths, (str, os.PathLike)):

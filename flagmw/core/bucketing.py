@@ -25,7 +25,7 @@ def murmur3_32(data: str | bytes) -> int:
         UnicodeEncodeError: the text holds a lone surrogate.
     """
     # mmh3 takes texts too, and ends the process by a segmentation fault when one holds a lone surrogate (5.3.1).
-    return mmh3.mmh3_32_uintdigest(data.encode() if data.__class__ is str else data)  # type: ignore[union-attr]  # narrowed
+    return mmh3.mmh3_32_uintdigest(data.encode() if data.__class__ is str else data)
 
 
 def bucket_bounds(weights: Sequence[int]) -> list[int]:

@@ -105,10 +105,9 @@ def _run_load_errors(vectors: Any, folder: Path) -> tuple[dict[str, int], list[s
 
 
 def _run_hashes(vectors: Any) -> tuple[dict[str, int], list[str]]:
-    failures = []
-    for row in vectors["murmur3_32"]:
-        if murmur3_32(row["text"]) != row["hash"]:
-            failures.append(f"murmur3_32 of {row['text']!r}")
+    failures = [
+        f"murmur3_32 of {row['text']!r}" for row in vectors["murmur3_32"] if murmur3_32(row["text"]) != row["hash"]
+    ]
     for row in vectors["cbor"]:
         value = row["value"]
         encoded = encode_cbor(value)

@@ -25,9 +25,12 @@ def flag(variants: Mapping[str, Any] | None = None, default: str | None = None, 
     return made
 
 
-def document(flags: Mapping[str, Any], *, name: str = "flags.json", **members: Any) -> Document:
+def document(
+    flags: Mapping[str, Any], *, name: str = "flags.json", evaluators: Mapping[str, Any] | None = None, **members: Any
+) -> Document:
     """Make a JSON document as it would be read from a file."""
-    return Document(name=name, content=json.dumps({"flags": flags, **members}).encode())
+    content = {"flags": flags, "$evaluators": evaluators or {}, **members}
+    return Document(name=name, content=json.dumps(content).encode())
 
 
 def dialect(fractional: Fractional = "v2") -> FlagdDialect:

@@ -97,7 +97,9 @@ def test_a_swapped_folder_on_the_way_is_served_within_a_second(start: Callable[.
     assert until(lambda: served(client) == 2) < PROMISED_S
 
 
-def test_a_deleted_file_leaves_its_flags_in_force_until_it_is_back(start: Callable[..., Client], tmp_path: Path) -> None:
+def test_a_deleted_file_leaves_its_flags_in_force_until_it_is_back(
+    start: Callable[..., Client], tmp_path: Path
+) -> None:
     path = tmp_path / "flags.json"
     path.write_text(text(0))
     client = start(path)
@@ -218,9 +220,7 @@ def test_a_file_over_the_limit_is_refused_and_the_good_flags_stay(start: Callabl
 
 
 @pytest.mark.parametrize("what", ["directory", "fifo", "loop"])
-def test_a_path_that_is_no_readable_file_is_explained(
-    start: Callable[..., Client], tmp_path: Path, what: str
-) -> None:
+def test_a_path_that_is_no_readable_file_is_explained(start: Callable[..., Client], tmp_path: Path, what: str) -> None:
     path = tmp_path / "flags.json"
     if what == "directory":
         path.mkdir()

@@ -254,7 +254,9 @@ def test_a_lone_surrogate_in_what_is_hashed_decides_nothing() -> None:
 )
 def test_what_a_rule_results_in_names_a_variation(targeting: Any, variation: str | None) -> None:
     variants = {"1": "one", "": "empty", "true": "yes", "0.5": "half"}
-    outcome = compiled(document({"f": flag(variants, targeting={"if": [True, targeting]})})).flags["f"].evaluate(CONTEXT)
+    outcome = (
+        compiled(document({"f": flag(variants, targeting={"if": [True, targeting]})})).flags["f"].evaluate(CONTEXT)
+    )
     assert outcome.variation == variation
     assert outcome.error_code == (ErrorCode.GENERAL if variation is None else None)
 
@@ -312,7 +314,7 @@ def test_the_reason_says_how_the_value_came_about(flag_definition: Any, reason: 
 )
 def test_a_rule_with_a_defect_fails_its_own_flag_only(targeting: Any, evaluators: Any, message: str) -> None:
     flags = {"broken": flag(default="on", targeting=targeting), "well": flag(default="on")}
-    snapshot = compiled(document(flags, **{"$evaluators": evaluators}))
+    snapshot = compiled(document(flags, evaluators=evaluators))
     broken = snapshot.flags["broken"].evaluate(CONTEXT)
     assert broken.error_code is ErrorCode.PARSE_ERROR
     assert message in (broken.error_message or "")
@@ -320,9 +322,12 @@ def test_a_rule_with_a_defect_fails_its_own_flag_only(targeting: Any, evaluators
 
 
 def test_an_evaluator_may_refer_to_another() -> None:
-    evaluators = {"german": {"==": [var("country"), "DE"]}, "known": {"and": [{"$ref": "german"}, {"!!": var("email")}]}}
+    evaluators = {
+        "german": {"==": [var("country"), "DE"]},
+        "known": {"and": [{"$ref": "german"}, {"!!": var("email")}]},
+    }
     rule = {"if": [{"$ref": "known"}, "on", "off"]}
-    snapshot = compiled(document({"f": flag(targeting=rule)}, **{"$evaluators": evaluators}))
+    snapshot = compiled(document({"f": flag(targeting=rule)}, evaluators=evaluators))
     assert snapshot.flags["f"].evaluate(UserContext("u", country="DE", email="a@b")).value is True
     assert snapshot.flags["f"].evaluate(UserContext("u", country="FR", email="a@b")).value is False
 
@@ -330,5 +335,5 @@ def test_an_evaluator_may_refer_to_another() -> None:
 def test_evaluators_that_multiply_are_refused_for_their_flag() -> None:
     evaluators: dict[str, Any] = {"e0": {"+": [var("five"), 1]}}
     evaluators |= {f"e{i}": {"+": [{"$ref": f"e{i - 1}"}] * 10} for i in range(1, 12)}
-    snapshot = compiled(document({"f": flag(targeting={"$ref": "e11"})}, **{"$evaluators": evaluators}))
+    snapshot = compiled(document({"f": flag(targeting={"$ref": "e11"})}, evaluators=evaluators))
     assert snapshot.flags["f"].evaluate(CONTEXT).error_code is ErrorCode.PARSE_ERROR
