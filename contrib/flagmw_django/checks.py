@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
-from django.conf import settings
+from django.conf import ENVIRONMENT_VARIABLE, settings
 from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
@@ -30,7 +31,7 @@ def check_setting(**_: Any) -> list[checks.CheckMessage]:
         problems = (str(error),)
     else:
         return []
-    module = getattr(settings, "SETTINGS_MODULE", None) or "your settings"
+    module = os.environ.get(ENVIRONMENT_VARIABLE, "your settings")
     if not hasattr(settings, SETTING):
         hint = f"FLAGMW belongs in {module}, unless 'flagmw_django' leaves INSTALLED_APPS."
         return [checks.Error(f"{SETTING}: {problem}", hint=hint, id=MISSING) for problem in problems]

@@ -36,3 +36,8 @@ CHANGED_FLAGS: dict[str, Any] = {
 
 sink = MemorySink()
 provider = Static(FLAGS, sink=sink)
+
+
+def other_provider() -> Static:
+    """Make a provider in which everything is on, as a path to a function in a setting does."""
+    return Static({"new-checkout": True})

@@ -9,6 +9,8 @@ SECRET_KEY = "a key for tests"
 DEBUG = False
 USE_TZ = True
 ALLOWED_HOSTS = ["testserver", "localhost", "127.0.0.1"]
+STATIC_URL = "static/"
+MEDIA_URL = "media/"
 ROOT_URLCONF = "tests.contrib.django_app.urls"
 INSTALLED_APPS = [
     "django.contrib.contenttypes",
