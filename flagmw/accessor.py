@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from typing import Any
 
 from flagmw.client import Client, Evaluations, User, flag_keys, revision_of
@@ -108,10 +107,9 @@ class Flags:
         """
         with self._lock:
             before = self._pin
-            visitor = self._visitors.identified(self._request, user)
-            if before is not None:
-                visitor = replace(visitor, anonymous_id=before[0].anonymous_id)
+            visitor = self._visitors.identified(self._request, self.visitor, user)
             self._pin = (visitor, before[1] if before is not None else self.client.snapshot())
+            self._request = None
             self._memo = {}
 
     def refresh(self) -> None:
@@ -170,6 +168,7 @@ class Flags:
             try:
                 snapshot = self.client.snapshot()
                 pin = self._pin = (self._visitors.find(self._request), snapshot)
+                self._request = None  # a request refers to its accessor: this ends the cycle
             finally:
                 self._building = False
             return pin

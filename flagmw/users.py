@@ -40,13 +40,18 @@ class Visitor:
         failure: the outcome of every flag in that case.
         anonymous_id: the id that the user was given just now and that the response has to set, None when there
             is nothing to set.
-        is_secure: the request came over https.
+        facts: what is known of the request; None when even that could not be read.
     """
 
     context: UserContext | None
     failure: Outcome | None = None
     anonymous_id: str | None = None
-    is_secure: bool = False
+    facts: RequestFacts | None = None
+
+    @property
+    def is_secure(self) -> bool:
+        """Whether the request came over https."""
+        return self.facts is not None and self.facts.is_secure
 
 
 class Visitors(Generic[R]):
@@ -83,6 +88,7 @@ class Visitors(Generic[R]):
 
     def find(self, request: R) -> Visitor:
         """Find out who makes a request. Never raises: a builder that does gives a visitor with a failure."""
+        facts = None
         try:
             facts = self._facts(request)
             context = self._known(request)
@@ -93,17 +99,27 @@ class Visitors(Generic[R]):
                     key = anonymous_id = self.ids.new()
             context = with_request(context, facts, key)
         except Exception as error:  # the application's code: its request must go on
-            return self._failed(error)
-        return Visitor(context=context, anonymous_id=anonymous_id, is_secure=facts.is_secure)
+            return self._failed(error, facts)
+        return Visitor(context=context, anonymous_id=anonymous_id, facts=facts)
 
-    def identified(self, request: R, user: UserContext | Mapping[str, Any]) -> Visitor:
-        """Give the visitor for a user that the application states in the middle of a request; never raises."""
+    def identified(self, request: R | None, before: Visitor | None, user: UserContext | Mapping[str, Any]) -> Visitor:
+        """Give the visitor for a user that the application states in the middle of a request. Never raises.
+
+        Args:
+            request: the request, as long as nobody has been found out.
+            before: who it was until now; their anonymous id stays with the response.
+            user: who it is from here on.
+        """
+        facts = before.facts if before is not None else None
         try:
-            facts = self._facts(request)
+            if facts is None and request is not None:
+                facts = self._facts(request)
             context = UserContext.of(user)
-            return Visitor(context=with_request(context, facts, context.key), is_secure=facts.is_secure)
+            if facts is not None:
+                context = with_request(context, facts, context.key)
         except Exception as error:  # as in `find`
-            return self._failed(error)
+            return self._failed(error, facts)
+        return Visitor(context=context, anonymous_id=before.anonymous_id if before is not None else None, facts=facts)
 
     def _known(self, request: R) -> UserContext:
         user = self._build(request)
@@ -115,7 +131,7 @@ class Visitors(Generic[R]):
             raise ContextError("the user builder gave an awaitable; flags are read without await, so it must be plain")
         return UserContext.of(user)
 
-    def _failed(self, error: Exception) -> Visitor:
+    def _failed(self, error: Exception, facts: RequestFacts | None) -> Visitor:
         # An exception's text may hold user data, so only its type and place are told; ours is safe.
         what = str(error) if isinstance(error, ContextError) else type(error).__name__
         frames = traceback.extract_tb(error.__traceback__)
@@ -127,7 +143,8 @@ class Visitors(Generic[R]):
             what,
             place,
         )
-        return Visitor(context=None, failure=failed(ErrorCode.INVALID_CONTEXT, f"the user could not be built: {what}"))
+        failure = failed(ErrorCode.INVALID_CONTEXT, f"the user could not be built: {what}")
+        return Visitor(context=None, failure=failure, facts=facts)
 
 
 def with_request(context: UserContext, facts: RequestFacts, key: str | None) -> UserContext:

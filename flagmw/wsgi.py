@@ -67,46 +67,100 @@ class FlagMiddleware:
         flags = Flags(self._client, self._visitors, environ)
         environ[ENVIRON_KEY] = flags
         current_flags.set(flags)
-
-        def start(
-            status: str, headers: list[tuple[str, str]], exc_info: ExcInfo | None = None, /
-        ) -> Callable[[bytes], object]:
-            if flags.visitor is not None:
-                vary = [value for name, value in headers if name.lower() == "vary"]
-                headers = headers + flags.response_headers(vary)
-            return start_response(status, headers, exc_info) if exc_info else start_response(status, headers)
-
+        response = _Response(flags, before, environ, start_response)
         try:
-            body = self._app(environ, start)
+            body = self._app(environ, response.start)
         except BaseException:
-            unbind(flags, before)
+            response.finish()
             raise
         if body.__class__ is list or body.__class__ is tuple or _is_file(body, environ):
-            unbind(flags, before)  # nothing of the app runs while it is sent
+            response.send_start()
+            response.finish()  # nothing of the app runs while it is sent
             return body
-        return _Body(body, flags, before)
+        response.body = body
+        return response
 
 
-class _Body:
-    """An app's response that may still read flags while it is sent."""
+class _Response:
+    """One response: its start is held back until its first bytes, since until then a flag may be read.
 
-    __slots__ = ("_before", "_body", "_flags")
+    A server does not send headers before the first bytes either (PEP 3333), so nobody can tell the difference.
+    """
 
-    def __init__(self, body: Iterable[bytes], flags: Flags, before: Flags | None) -> None:
-        self._body = body
+    __slots__ = ("_before", "_environ", "_flags", "_held", "_server_write", "_start_response", "body")
+
+    def __init__(
+        self, flags: Flags, before: Flags | None, environ: WSGIEnvironment, start_response: StartResponse
+    ) -> None:
         self._flags = flags
         self._before = before
+        self._environ = environ
+        self._start_response = start_response
+        self._held: tuple[str, list[tuple[str, str]], ExcInfo | None] | None = None
+        self._server_write: Callable[[bytes], object] | None = None
+        self.body: Iterable[bytes] = ()
+
+    def start(
+        self, status: str, headers: list[tuple[str, str]], exc_info: ExcInfo | None = None, /
+    ) -> Callable[[bytes], object]:
+        """Take the app's start.
+
+        A second one replaces the first if it tells of an error before the first bytes; every other is the
+        server's to refuse.
+        """
+        if self._held is not None and exc_info is None:
+            self.send_start()
+        self._held = (status, headers, exc_info)
+        if self._server_write is not None:
+            self.send_start()
+        return self.write
+
+    def send_start(self) -> None:
+        """Hand the held start to the server, with the headers that flags need."""
+        held = self._held
+        if held is None:
+            return
+        self._held = None
+        status, headers, exc_info = held
+        if self._flags.visitor is not None:
+            vary = [value for name, value in headers if name.lower() == "vary"]
+            headers = headers + self._flags.response_headers(vary)
+        if exc_info:
+            self._server_write = self._start_response(status, headers, exc_info)
+        else:
+            self._server_write = self._start_response(status, headers)
+
+    def write(self, data: bytes) -> None:
+        """Send body bytes the old way, which PEP 3333 keeps for apps of before."""
+        self.send_start()
+        if self._server_write is not None:
+            self._server_write(data)
 
     def __iter__(self) -> Iterator[bytes]:
-        return iter(self._body)
+        chunks = iter(self.body)
+        for chunk in chunks:
+            self.send_start()
+            yield chunk
+            break
+        self.send_start()
+        # Not `yield from`: it would close the app's iterator a second time.
+        for chunk in chunks:  # see above
+            yield chunk
 
     def close(self) -> None:
+        """End the app's response, then take the accessor back."""
         try:
-            close = getattr(self._body, "close", None)
+            close = getattr(self.body, "close", None)
             if close is not None:
                 close()
         finally:
-            unbind(self._flags, self._before)
+            self.finish()
+
+    def finish(self) -> None:
+        """Take the accessor back, and leave no cycle of accessor and environ for the garbage collector."""
+        unbind(self._flags, self._before)
+        if self._flags.visitor is None and self._environ.get(ENVIRON_KEY) is self._flags:
+            del self._environ[ENVIRON_KEY]
 
 
 def _is_file(body: object, environ: WSGIEnvironment) -> bool:
