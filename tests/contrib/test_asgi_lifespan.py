@@ -10,8 +10,8 @@ import pytest
 
 from flagmw import Client, State
 from flagmw.asgi import FlagMiddleware
+from tests.contrib.asgi_host import App, Connection, Message, Receive, Scope, Send
 from tests.contrib.support import file_client
-from tests.contrib.test_asgi import App, Connection, Message, Receive, Scope, Send
 
 if TYPE_CHECKING:
     from pathlib import Path

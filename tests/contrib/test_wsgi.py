@@ -255,6 +255,52 @@ def test_a_body_that_is_sent_keeps_the_values_of_the_request(checked: Wrap, tmp_
     assert get(checked(FlagMiddleware(checked(app), client, anonymous=COOKIE))).body == b"old"
 
 
+def test_headers_count_what_is_read_between_the_start_and_the_first_bytes(checked: Wrap) -> None:
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [environ[ENVIRON_KEY].string("banner").encode()]
+
+    reply = get(checked(FlagMiddleware(checked(app), static_client(), anonymous=COOKIE)))
+    assert (reply.vary, len(reply.cookies)) == (["cookie"], 1)
+
+
+def test_headers_count_what_a_generator_reads_before_its_first_bytes(checked: Wrap) -> None:
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterator[bytes]:
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        yield environ[ENVIRON_KEY].string("banner").encode()
+
+    reply = get(checked(FlagMiddleware(checked(app), static_client(), anonymous=COOKIE)))
+    assert (reply.vary, len(reply.cookies)) == (["cookie"], 1)
+
+
+def test_a_read_after_the_first_bytes_comes_too_late_for_a_cookie(checked: Wrap) -> None:
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterator[bytes]:
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        yield b"begun "
+        yield environ[ENVIRON_KEY].string("banner").encode()
+
+    reply = get(checked(FlagMiddleware(checked(app), static_client(), anonymous=COOKIE)))
+    assert (reply.body, reply.cookies) == (b"begun old", [])
+
+
+def test_an_empty_body_has_its_headers(checked: Wrap) -> None:
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterator[bytes]:
+        start_response("200 OK", [("Content-Type", "text/plain"), ("X-Own", "1")])
+        yield from ()
+
+    assert get(checked(FlagMiddleware(checked(app), static_client()))).values("X-Own") == ["1"]
+
+
+def test_a_start_without_an_error_after_another_is_the_servers_to_refuse() -> None:
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        start_response("200 OK", [])
+        start_response("200 OK", [])
+        return [b""]
+
+    with pytest.raises(AssertionError, match="called twice"):
+        get(FlagMiddleware(app, static_client()))
+
+
 def test_write_sends_what_it_is_given(checked: Wrap) -> None:
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         value = environ[ENVIRON_KEY].string("banner").encode()
@@ -397,10 +443,13 @@ def test_another_context_may_close_the_body() -> None:
         start_response("200 OK", [("Content-Type", "text/plain")])
         yield environ[ENVIRON_KEY].string("banner").encode()
 
-    body = FlagMiddleware(app, static_client(), anonymous=COOKIE)(environ_for(), Server().start_response)
-    assert list(body) == [b"old"]
-    contextvars.Context().run(body.close)  # type: ignore[attr-defined]  # PEP 3333 says that it may be there
-    assert get(FlagMiddleware(app_of(banner), static_client(), anonymous=COOKIE)).body == b"old"
+    def serve_twice() -> bytes:
+        body = FlagMiddleware(app, static_client(), anonymous=COOKIE)(environ_for(), Server().start_response)
+        assert list(body) == [b"old"]
+        contextvars.Context().run(body.close)  # type: ignore[attr-defined]  # PEP 3333 says that it may be there
+        return get(FlagMiddleware(app_of(banner), static_client(), anonymous=COOKIE)).body
+
+    assert contextvars.Context().run(serve_twice) == b"old"
 
 
 def test_another_thread_may_send_the_body() -> None:
