@@ -87,7 +87,7 @@ class _Response:
     A server does not send headers before the first bytes either (PEP 3333), so nobody can tell the difference.
     """
 
-    __slots__ = ("_before", "_environ", "_flags", "_held", "_server_write", "_start_response", "body")
+    __slots__ = ("_before", "_begun", "_environ", "_flags", "_held", "_server_write", "_start_response", "body")
 
     def __init__(
         self, flags: Flags, before: Flags | None, environ: WSGIEnvironment, start_response: StartResponse
@@ -97,6 +97,7 @@ class _Response:
         self._environ = environ
         self._start_response = start_response
         self._held: tuple[str, list[tuple[str, str]], ExcInfo | None] | None = None
+        self._begun = False
         self._server_write: Callable[[bytes], object] | None = None
         self.body: Iterable[bytes] = ()
 
@@ -111,7 +112,7 @@ class _Response:
         if self._held is not None and exc_info is None:
             self.send_start()
         self._held = (status, headers, exc_info)
-        if self._server_write is not None:
+        if self._begun:
             self.send_start()
         return self.write
 
@@ -121,10 +122,11 @@ class _Response:
         if held is None:
             return
         self._held = None
+        self._begun = True
         status, headers, exc_info = held
         if self._flags.visitor is not None:
             vary = [value for name, value in headers if name.lower() == "vary"]
-            headers = headers + self._flags.response_headers(vary)
+            headers = [*headers, *self._flags.response_headers(vary)]
         if exc_info:
             self._server_write = self._start_response(status, headers, exc_info)
         else:
@@ -140,6 +142,7 @@ class _Response:
         chunks = iter(self.body)
         for chunk in chunks:
             self.send_start()
+            self._begun = True
             yield chunk
             break
         self.send_start()
