@@ -11,6 +11,7 @@ import math
 import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from os import getpid
 from types import TracebackType
 from typing import Any, Self
 
@@ -161,7 +162,8 @@ class Client:
 
     def variation(self, key: str, user: User, default: Any = None) -> Any:
         """Give the flag's value for a user, of whatever type it is; `default` when there is none."""
-        runtime = self._processes.get()
+        state = self._processes.state
+        runtime = state[1] if state is not None and state[0] == getpid() else self._processes.get()
         if runtime.sink is None and user.__class__ is UserContext:
             outcome = evaluate(runtime.snapshot, key, user)
             return outcome.value if outcome.direct else value_of(self.noted(key, outcome), default)

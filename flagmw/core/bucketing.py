@@ -12,20 +12,12 @@ import mmh3
 HASH_SPAN = 1 << 32
 
 
-def murmur3_32(data: str | bytes) -> int:
-    """Hash with MurmurHash3 (x86, 32-bit, seed 0).
+murmur3_32 = mmh3.mmh3_32_uintdigest
+"""Hashes bytes with MurmurHash3 (x86, 32-bit, seed 0) to an integer from 0 to 2**32 - 1.
 
-    Args:
-        data: a text stands for its UTF-8 bytes.
-
-    Returns:
-        An integer from 0 to 2**32 - 1.
-
-    Raises:
-        UnicodeEncodeError: the text holds a lone surrogate.
-    """
-    # mmh3 takes texts too, and ends the process by a segmentation fault when one holds a lone surrogate (5.3.1).
-    return mmh3.mmh3_32_uintdigest(data.encode() if data.__class__ is str else data)
+Encode texts yourself: mmh3's functions for texts end the process by a segmentation fault when one holds a lone surrogate
+(5.3.1), while `str.encode` raises.
+"""
 
 
 def bucket_bounds(weights: Sequence[int]) -> list[int]:

@@ -106,7 +106,9 @@ def _run_load_errors(vectors: Any, folder: Path) -> tuple[dict[str, int], list[s
 
 def _run_hashes(vectors: Any) -> tuple[dict[str, int], list[str]]:
     failures = [
-        f"murmur3_32 of {row['text']!r}" for row in vectors["murmur3_32"] if murmur3_32(row["text"]) != row["hash"]
+        f"murmur3_32 of {row['text']!r}"
+        for row in vectors["murmur3_32"]
+        if murmur3_32(row["text"].encode()) != row["hash"]
     ]
     for row in vectors["cbor"]:
         value = row["value"]

@@ -33,23 +33,28 @@ class Hashing:
 
     Attributes:
         of_value: hashes an explicit bucketing value; None when it cannot be one.
-        of_context: hashes flag key and targeting key, when the rule states no value.
+        of_flag: from a flag key to what hashes it together with a targeting key, when the rule states no value.
 
     Both raise ValueError for what cannot be encoded, such as a lone surrogate.
     """
 
     of_value: Callable[[Any], int | None]
-    of_context: Callable[[str, str], int]
+    of_flag: Callable[[str], Callable[[str], int]]
+
+
+def _of_flag_v2(flag_key: str) -> Callable[[str], int]:
+    start = flag_key.encode("utf-8", "surrogatepass")
+    return lambda targeting_key: murmur3_32(start + targeting_key.encode())
+
+
+def _of_flag_v3(flag_key: str) -> Callable[[str], int]:
+    return lambda targeting_key: murmur3_32(encode_cbor([flag_key, targeting_key]))
 
 
 _V2 = Hashing(
-    of_value=lambda value: murmur3_32(value) if value.__class__ is str else None,
-    of_context=lambda flag_key, targeting_key: murmur3_32(flag_key + targeting_key),
+    of_value=lambda value: murmur3_32(value.encode()) if value.__class__ is str else None, of_flag=_of_flag_v2
 )
-_V3 = Hashing(
-    of_value=lambda value: None if value is None else murmur3_32(encode_cbor(value)),
-    of_context=lambda flag_key, targeting_key: murmur3_32(encode_cbor([flag_key, targeting_key])),
-)
+_V3 = Hashing(of_value=lambda value: None if value is None else murmur3_32(encode_cbor(value)), of_flag=_of_flag_v3)
 
 
 def fractional_operator(version: Fractional) -> Operator:
@@ -73,12 +78,13 @@ def fractional_operator(version: Fractional) -> Operator:
 def _quickest(elements: list[Compiled], scope: Scope, hashing: Hashing) -> Run:
     """Choose how to run: with buckets made now where they are constant, else with buckets made at each run."""
     runs = [element.run for element in elements]
-    flag_key = scope.constants.get(FLAG_KEY, "") if scope.is_root else ""
+    flag_key = scope.constants.get(FLAG_KEY, "")
+    of_key = hashing.of_flag(flag_key)
 
     def by_context(data: Any) -> int | None:
         # In the body of `map` and its kin neither of the two keys can be seen.
-        key = data.get("targetingKey") if flag_key else None
-        return hashing.of_context(flag_key, key) if key else None
+        key = data.get("targetingKey") if scope.is_root else None
+        return of_key(key) if key else None
 
     def run_computed(data: Any) -> Any:
         values = [run(data) for run in runs]
@@ -94,12 +100,12 @@ def _quickest(elements: list[Compiled], scope: Scope, hashing: Hashing) -> Run:
         return run_computed
     if first.constant and isinstance(first.value, list):
         table = _table([element.value for element in elements])
-        return NULL.run if table is None or not flag_key else _run_by_context(table, flag_key, hashing.of_context)
+        return NULL.run if table is None or not scope.is_root else _run_by_context(table, of_key)
     table = _table([row.value for row in rows])
     return run_computed if table is None else _run_by_value(table, first.run, hashing.of_value, run_computed)
 
 
-def _run_by_context(table: Table, flag_key: str, of_context: Callable[[str, str], int]) -> Run:
+def _run_by_context(table: Table, of_key: Callable[[str], int]) -> Run:
     bounds, variants = table
 
     def run(data: Any) -> Any:
@@ -107,7 +113,7 @@ def _run_by_context(table: Table, flag_key: str, of_context: Callable[[str, str]
         if not key:
             return None
         try:
-            return variants[bisect_right(bounds, of_context(flag_key, key))]
+            return variants[bisect_right(bounds, of_key(key))]
         except ValueError:
             return None
 
