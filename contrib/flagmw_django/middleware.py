@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
-from typing import Any, cast
+from typing import Any
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import request_finished
-from django.dispatch import receiver
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils.cache import patch_vary_headers
@@ -23,53 +22,8 @@ from flagmw.accessor import Flags
 from flagmw.binding import current_flags, unbind
 from flagmw.users import Visitors
 from flagmw_django.conf import setup
-from flagmw_django.request import FlagsRequest
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase | Awaitable[HttpResponseBase]]
-
-
-class _Visit:
-    """One request's flags, while `flagmw.flags` stands for them."""
-
-    __slots__ = ("_before", "_flags", "_visitors")
-
-    def __init__(self, request: HttpRequest) -> None:
-        now = setup()
-        self._visitors: Visitors[HttpRequest] = now.visitors
-        self._flags = Flags(now.client, now.visitors, request)
-        self._before = current_flags.get()
-        cast("FlagsRequest", request).flags = self._flags
-        current_flags.set(self._flags)
-
-    def end(self) -> None:
-        unbind(self._flags, self._before)
-
-    def answer(self, response: HttpResponseBase) -> HttpResponseBase:
-        """Add to the response what it needs because of what was read, and end, at once or when it is sent."""
-        visitor = self._flags.visitor
-        if visitor is not None:
-            patch_vary_headers(response, ("Cookie",))
-            ids = self._visitors.ids
-            if visitor.anonymous_id is not None and ids is not None:
-                cookie = ids.attributes(is_secure=visitor.is_secure)
-                response.set_cookie(ids.cookie.name, ids.signed(visitor.anonymous_id), **cookie)
-        if response.streaming:
-            _being_sent.set(self)
-        else:
-            self.end()
-        return response
-
-
-_being_sent: ContextVar[_Visit | None] = ContextVar("flagmw_django_being_sent", default=None)
-"""Whose streamed body this thread or task sends."""
-
-
-@receiver(request_finished, dispatch_uid="flagmw_django.middleware")
-def _end_sent(**_: Any) -> None:
-    visit = _being_sent.get()
-    if visit is not None:
-        visit.end()
-        _being_sent.set(None)
 
 
 class FlagMiddleware:
@@ -101,19 +55,58 @@ class FlagMiddleware:
             return self._get_response(request)  # installed twice
         if self._is_async:
             return self._answer_async(request)
-        visit = _Visit(request)
+        flags, before, visitors = _begin(request)
         try:
-            response = self._get_response(request)
+            response: HttpResponseBase = self._get_response(request)  # type: ignore[assignment]  # sync by `__init__`
         except BaseException:
-            visit.end()
+            unbind(flags, before)
             raise
-        return visit.answer(cast("HttpResponseBase", response))
+        return _finish(response, flags, before, visitors)
 
     async def _answer_async(self, request: HttpRequest) -> HttpResponseBase:
-        visit = _Visit(request)
+        flags, before, visitors = _begin(request)
         try:
-            response = await cast("Awaitable[HttpResponseBase]", self._get_response(request))
+            response: HttpResponseBase = await self._get_response(request)  # type: ignore[misc]  # async by `__init__`
         except BaseException:
-            visit.end()
+            unbind(flags, before)
             raise
-        return visit.answer(response)
+        return _finish(response, flags, before, visitors)
+
+
+def _begin(request: HttpRequest) -> tuple[Flags, Flags | None, Visitors[HttpRequest]]:
+    """Make a request's flags and let `flagmw.flags` stand for them; it stood for the second that is returned."""
+    now, before = setup(), current_flags.get()
+    flags = Flags(now.client, now.visitors, request)
+    request.flags = flags  # type: ignore[attr-defined]  # see `FlagsRequest`
+    current_flags.set(flags)
+    return flags, before, now.visitors
+
+
+def _finish(
+    response: HttpResponseBase, flags: Flags, before: Flags | None, visitors: Visitors[HttpRequest]
+) -> HttpResponseBase:
+    """Add to a response what it needs because of what was read, and unbind, at once or when it has been sent."""
+    visitor = flags.visitor
+    if visitor is not None:
+        patch_vary_headers(response, ("Cookie",))
+        ids = visitors.ids
+        if visitor.anonymous_id is not None and ids is not None:
+            attributes = ids.attributes(is_secure=visitor.is_secure)
+            response.set_cookie(ids.cookie.name, ids.signed(visitor.anonymous_id), **attributes)
+    if response.streaming:
+        _being_sent.set((flags, before))
+        request_finished.connect(_unbind_sent, dispatch_uid="flagmw_django")  # only apps that stream pay for it
+    else:
+        unbind(flags, before)
+    return response
+
+
+_being_sent: ContextVar[tuple[Flags, Flags | None] | None] = ContextVar("flagmw_django_being_sent", default=None)
+"""What to unbind when the streamed body that this thread or task sends has been sent."""
+
+
+def _unbind_sent(**_: Any) -> None:
+    sent = _being_sent.get()
+    if sent is not None:
+        unbind(*sent)
+        _being_sent.set(None)

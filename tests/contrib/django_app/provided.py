@@ -17,12 +17,6 @@ FLAGS: dict[str, Any] = {
         },
         "banner": {"state": "ENABLED", "variants": {"old": "old", "new": "new"}, "defaultVariant": "old"},
         "theme": {"state": "ENABLED", "variants": {"dark": {"colour": "#111"}}, "defaultVariant": "dark"},
-        "seen": {
-            "state": "ENABLED",
-            "variants": {"yes": "yes", "no": "no"},
-            "defaultVariant": "no",
-            "targeting": {"if": [{"var": "request.path"}, "yes", "no"]},
-        },
         "resting": {"state": "DISABLED", "variants": {"on": True}, "defaultVariant": "on"},
     }
 }

@@ -96,33 +96,6 @@ async def _below_in_task() -> bool:
     return await sync_to_async(_below)()
 
 
-def _changing(request: FlagsRequest) -> JsonResponse:
-    before = request.flags.string("banner")
-    provider.update(CHANGED_FLAGS)
-    return JsonResponse({"before": before, "after": request.flags.string("banner")})
-
-
-def changing(request: FlagsRequest) -> JsonResponse:
-    return _changing(request)
-
-
-async def changing_async(request: FlagsRequest) -> JsonResponse:
-    return _changing(request)
-
-
-def often(request: FlagsRequest) -> JsonResponse:
-    return JsonResponse({"values": [request.flags.string("banner") for _ in range(3)]})
-
-
-async def often_async(request: FlagsRequest) -> JsonResponse:
-    return JsonResponse({"values": [request.flags.string("banner") for _ in range(3)]})
-
-
-def varying(request: FlagsRequest) -> HttpResponse:
-    request.flags.is_enabled("new-checkout")
-    return HttpResponse(headers={"Vary": "Accept-Language, cookie"})
-
-
 def failing(request: FlagsRequest) -> HttpResponse:
     request.flags.is_enabled("new-checkout")
     raise LookupError("what a view may do")

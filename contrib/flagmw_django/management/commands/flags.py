@@ -11,14 +11,14 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from flagmw import Client, ConfigError, ContextError, Evaluation, UserContext
+from flagmw import Client, ConfigError, ContextError, Evaluation, State, UserContext
 from flagmw.client import flag_keys, revision_of
 from flagmw.core.evaluating import evaluate
 from flagmw.core.snapshot import evaluation_of
 from flagmw_django.conf import setup
 
 READY_S = 10.0
-"""How long flags may take to arrive."""
+"""How long a flag service may take to answer; a file is there at once."""
 
 
 class Command(BaseCommand):
@@ -29,55 +29,57 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         """Add the two commands."""
         commands = parser.add_subparsers(dest="what", required=True, metavar="list|eval")
-        commands.add_parser("list", help="Show every flag and what it gives a user whom nobody knows.")
-        evaluating = commands.add_parser("eval", help="Show what a flag gives a user, and why.")
+        listing = commands.add_parser("list", help="List all flags with the value that a user gets.")
+        evaluating = commands.add_parser("eval", help="Show what one flag gives a user, and why.")
         evaluating.add_argument("key", metavar="KEY", help="The flag.")
-        evaluating.add_argument(
-            "--user", default="{}", metavar="JSON", help="""For whom, for example '{"key": "7", "country": "DE"}'."""
-        )
+        example = """such as '{"key": "ann", "country": "DE"}'"""
+        for command in (listing, evaluating):
+            command.add_argument("--user", default="{}", metavar="JSON", help=f"For whom, {example}; default: nobody.")
 
-    def handle(self, *args: Any, what: str, **options: Any) -> None:
+    def handle(self, *args: Any, what: str, user: str, **options: Any) -> None:
         """Run one of the two.
 
         Raises:
-            CommandError: wrong settings, no flags, a user that is no JSON, or a flag that gives no value.
+            CommandError: wrong settings, no flags, a user that is none, or a flag that gives an error.
         """
         try:
             client = setup().client
-        except (ConfigError, ImproperlyConfigured) as error:
-            raise CommandError(str(error)) from error
-        if not client.wait_until_ready(READY_S):
-            raise CommandError(f"no flags are there: {client.status.error or 'none have arrived'}")
-        if what == "list":
-            self._list(client)
-        else:
-            self._eval(client, options["key"], options["user"])
-
-    def _list(self, client: Client) -> None:
-        found = [_evaluation(client, key, UserContext()) for key in flag_keys(client.snapshot())]
-        rows = [("FLAG", "VALUE", "REASON")]
-        rows += [(one.flag_key, _json(one.value), str(one.error_code or one.reason)) for one in found]
-        widths = [max(len(row[column]) for row in rows) for column in range(2)]
-        for key, value, reason in rows:
-            self.stdout.write(f"{key:<{widths[0]}}  {value:<{widths[1]}}  {reason}")
-        status = client.status
-        self.stdout.write(f"{len(found)} flags, revision {status.revision or 'none'}, state {status.state}")
-        if status.error:
-            self.stderr.write(status.error)
-
-    def _eval(self, client: Client, key: str, user: str) -> None:
-        try:
             context = UserContext.of(json.loads(user))
         except json.JSONDecodeError as error:
             raise CommandError(f"--user is no JSON: {error}") from error
+        except RecursionError:
+            raise CommandError("--user is nested too deeply") from None
         except ContextError as error:
             raise CommandError(f"--user: {error}") from error
+        except (ConfigError, ImproperlyConfigured) as error:
+            raise CommandError(str(error)) from error
+        client.start()
+        is_trying = client.status.state is State.INITIALIZING and client.status.error is None
+        if not client.wait_until_ready(READY_S if is_trying else 0.0):
+            raise CommandError(f"no flags have arrived: {client.status.error or 'the client has none'}")
+        if what == "list":
+            self._list(client, context)
+        else:
+            self._eval(client, options["key"], context)
+
+    def _list(self, client: Client, context: UserContext) -> None:
+        found = [_evaluation(client, key, context) for key in flag_keys(client.snapshot())]
+        rows = [(one.flag_key, _json(one.value), _reason(one)) for one in found]
+        widths = [max((len(row[column]) for row in rows), default=0) for column in range(2)]
+        for key, value, reason in rows:
+            self.stdout.write(f"{key:<{widths[0]}}  {value:<{widths[1]}}  {reason}")
+        status = client.status
+        self.stdout.write(f"{len(rows)} flags, revision {status.revision}, state {status.state}")
+        if status.error is not None:
+            self.stderr.write(status.error)
+
+    def _eval(self, client: Client, key: str, context: UserContext) -> None:
         found = _evaluation(client, key, context)
         if found.error_code is not None:
-            raise CommandError(f"{key}: {found.error_code}: {found.error_message}")
-        self.stdout.write(f"value      {_json(found.value)}")
-        self.stdout.write(f"variation  {found.variation or '-'}")
-        self.stdout.write(f"reason     {found.reason}")
+            raise CommandError(f"{key}: {_reason(found)}")
+        self.stdout.write(f"value:     {_json(found.value)}")
+        self.stdout.write(f"variation: {found.variation if found.variation is not None else '(the default)'}")
+        self.stdout.write(f"reason:    {_reason(found)}")
 
 
 def _evaluation(client: Client, key: str, context: UserContext) -> Evaluation:
@@ -87,3 +89,11 @@ def _evaluation(client: Client, key: str, context: UserContext) -> Evaluation:
 
 def _json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
+
+
+def _reason(evaluation: Evaluation) -> str:
+    if evaluation.error_code is not None:
+        return f"{evaluation.reason} {evaluation.error_code}: {evaluation.error_message}"
+    return (
+        f"{evaluation.reason} ({evaluation.provider_reason})" if evaluation.provider_reason else str(evaluation.reason)
+    )
