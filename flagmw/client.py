@@ -87,36 +87,36 @@ class Client:
         else:
             self._processes.get()
 
-    def wait_until_ready(self, timeout_s: float) -> bool:
+    def wait_until_ready(self, timeout: float) -> bool:
         """Start, and wait until flags are there.
 
         Args:
-            timeout_s: how long to wait at most, in seconds.
+            timeout: how long to wait at most, in seconds.
 
         Returns:
             Whether flags are there.
         """
         self.start()
-        return self._processes.get().ready.wait(timeout_s)
+        return self._processes.get().ready.wait(timeout)
 
-    def flush(self, timeout_s: float = CLOSE_TIMEOUT_S) -> bool:
+    def flush(self, timeout: float = CLOSE_TIMEOUT_S) -> bool:
         """Deliver the events that are waiting.
 
         Returns:
             Whether none is left; always true for a provider that takes no events.
         """
         runtime = self._processes.peek()
-        return runtime.sink.flush(timeout_s) if runtime is not None and runtime.sink is not None else True
+        return runtime.sink.flush(timeout) if runtime is not None and runtime.sink is not None else True
 
-    def close(self, timeout_s: float = CLOSE_TIMEOUT_S) -> bool:
+    def close(self, timeout: float = CLOSE_TIMEOUT_S) -> bool:
         """Stop syncing and deliver the events that are waiting. Evaluating goes on with the last flags.
 
         Returns:
-            Whether all ended within `timeout_s` seconds.
+            Whether all ended within `timeout` seconds.
         """
         self._closed = True
         runtime = self._processes.peek()
-        return runtime.close(timeout_s) if runtime is not None else True
+        return runtime.close(timeout) if runtime is not None else True
 
     def __enter__(self) -> Self:
         """Start the client."""
