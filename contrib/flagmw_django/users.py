@@ -77,9 +77,7 @@ def context_of(user: Any) -> UserContext | None:
     )
 
 
-def from_any_thread(
-    build: UserBuilder[HttpRequest],
-) -> UserBuilder[HttpRequest]:
+def from_any_thread(build: UserBuilder[HttpRequest]) -> UserBuilder[HttpRequest]:
     """Let an application's function query the database although a flag is read in the event loop's thread.
 
     It is called there first; when Django refuses its query, once more in the thread for sync code.
@@ -132,7 +130,7 @@ class _Work:
             self._given_up = True
             raise ContextError(
                 f"the thread for sync code did not answer within {WAIT_S:g} s; "
-                "write 'await request.auser()' before the first flag is read"
+                "write 'await request.auser()' before the first flag is read, or read request.flags.user in sync_to_async"
             )
         if self._error is not None:
             raise self._error
