@@ -19,9 +19,16 @@ from flagmw.evaluation import ErrorCode, Evaluation
 from flagmw.http import varies_by_cookie
 from flagmw.users import Visitor, Visitors
 
+WAIT_S = 1.0
+"""How long a read waits for the user to be found out by another thread of the request."""
+
 _REENTERED = Visitor(
     context=None,
     failure=failed(ErrorCode.INVALID_CONTEXT, "the user builder reads a flag, which needs the user"),
+)
+_UNANSWERED = Visitor(
+    context=None,
+    failure=failed(ErrorCode.INVALID_CONTEXT, f"another thread has not found out the user within {WAIT_S:g} s"),
 )
 
 
@@ -159,7 +166,10 @@ class Flags:
         pin = self._pin
         if pin is not None:
             return pin
-        with self._lock:
+        # Bounded, because a user builder in another thread may wait for the very event loop that waits here.
+        if not self._lock.acquire(timeout=WAIT_S):
+            return _UNANSWERED, None
+        try:
             if self._pin is not None:
                 return self._pin
             if self._building:
@@ -172,6 +182,8 @@ class Flags:
             finally:
                 self._building = False
             return pin
+        finally:
+            self._lock.release()
 
     def _outcome(self, key: str) -> Outcome:
         if self._overrides is not overrides.current:
@@ -184,14 +196,13 @@ class Flags:
             pass
         except TypeError:
             return self.client.noted(key, BAD_KEY)
+        visitor, snapshot = self._pinned()
+        if visitor is _REENTERED or visitor is _UNANSWERED:
+            return self.client.noted(key, self._evaluate(key, visitor, snapshot))
         with self._lock:
-            if key in memo:
-                return memo[key]
-            visitor, snapshot = self._pinned()
-            outcome = self._evaluate(key, visitor, snapshot)
-            if visitor is not _REENTERED:
-                memo[key] = outcome
-            return outcome
+            if key not in memo:
+                memo[key] = self._evaluate(key, visitor, snapshot)
+            return memo[key]
 
     def _evaluate(self, key: str, visitor: Visitor, snapshot: Snapshot | None) -> Outcome:
         if visitor.context is not None:

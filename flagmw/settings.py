@@ -6,6 +6,7 @@ a settings file cannot hold may be dotted paths to them.
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -148,6 +149,9 @@ class _Reader:
         user = self._imported("user")
         if user is not None and not callable(user):
             self.problems.append(f"USER must be a function or a path to one, got {type(user).__name__}")
+            return None
+        if inspect.iscoroutinefunction(user):
+            self.problems.append("USER must be a plain function: flags are read without await")
             return None
         return cast("Callable[[Any], Any] | None", user)
 

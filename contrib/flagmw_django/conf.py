@@ -6,7 +6,6 @@ It is read anew when a test overrides it. Needs Django's settings; starts nothin
 from __future__ import annotations
 
 import functools
-import inspect
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -47,10 +46,7 @@ def read() -> Settings:
     if not hasattr(settings, SETTING):
         raise SettingsError(SETTING, ["the setting is missing; add FLAGMW = {'FLAG_FILE': BASE_DIR / 'flags.yaml'}"])
     keys = [*settings.SECRET_KEY_FALLBACKS, settings.SECRET_KEY]
-    found = read_settings(SETTING, settings.FLAGMW, secret=[_text(key) for key in keys])
-    if inspect.iscoroutinefunction(found.user):
-        raise SettingsError(SETTING, ["USER must be a plain function: flags are read without await"])
-    return found
+    return read_settings(SETTING, settings.FLAGMW, secret=[_text(key) for key in keys])
 
 
 @functools.cache

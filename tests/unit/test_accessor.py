@@ -19,7 +19,7 @@ from flagmw.http import AnonymousCookie, RequestFacts
 from flagmw.providers import Static
 from flagmw.testing import MemorySink, override_flags
 from flagmw.users import Visitors
-from tests.unit.support import flag
+from tests.unit.support import flag, until
 
 FACTS = RequestFacts(
     path="/cart",
@@ -148,6 +148,24 @@ def test_a_user_builder_that_reads_a_flag_gets_the_default_and_does_no_harm() ->
     flags, request, _ = flags_for({"f": True}, read_a_flag)
     assert flags.variation("f", "default") is True
     assert (found, request.asked, flags.user.key) == (["none yet"], 1, "u")
+
+
+def test_a_user_builder_that_does_not_end_holds_up_no_other_thread_for_long() -> None:
+    release = threading.Event()
+
+    def slow_user() -> UserContext:
+        assert release.wait(10.0)
+        return UserContext("u")
+
+    flags, request, _ = flags_for({"f": True}, slow_user)
+    builder = threading.Thread(target=flags.variation, args=("f",))
+    builder.start()
+    until(lambda: request.asked == 1)
+    detail = flags.variation_detail("f", "default")
+    assert (detail.value, detail.error_code) == ("default", ErrorCode.INVALID_CONTEXT)
+    release.set()
+    builder.join(5.0)
+    assert flags.variation("f", "default") is True
 
 
 def test_identify_changes_the_user_and_keeps_the_moment() -> None:

@@ -18,6 +18,10 @@ def build_user(request: Any) -> None:
     return None
 
 
+async def build_user_later(request: Any) -> None:
+    return None
+
+
 def make_provider() -> Static:
     return STATIC
 
@@ -97,6 +101,7 @@ def test_every_mistake_is_named_with_the_nearest_right_name() -> None:
         ({"PROVIDER": 5}, "PROVIDER must be one of"),
         ({"PROVIDER": "tests.unit.test_settings.nothing"}, "cannot be imported"),
         ({"FLAG_FILE": "a.yaml", "USER": 5}, "USER must be a function"),
+        ({"FLAG_FILE": "a.yaml", "USER": build_user_later}, "USER must be a plain function"),
         ({"FLAG_FILE": "a.yaml", "FRACTIONAL": "v9"}, "fractional"),
         ({"FLAG_FILE": "a.yaml", "ANONYMOUS_COOKIE": "yes"}, "ANONYMOUS_COOKIE must be"),
         ({"FLAG_FILE": "a.yaml", "NAME": 5}, "NAME must be a str"),
