@@ -9,6 +9,7 @@ bind = f"127.0.0.1:{os.environ.get('PORT', '8000')}"
 workers = 2
 worker_class = "gthread"  # browsers keep connections open; with "sync" an idle one would occupy a whole worker
 threads = 4
+graceful_timeout = 3  # seconds; Ctrl-C can find a gthread worker stuck (two signals at once), which is then killed
 control_socket_disable = True  # it would be a file in the home directory
 
 
