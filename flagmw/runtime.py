@@ -23,6 +23,9 @@ from flagmw.transports import Delivery, Source
 
 logger = logging.getLogger("flagmw")
 
+SHOWN_KEYS = 10
+"""How many keys of changed flags a log line names."""
+
 ChangeCallback = Callable[[frozenset[str]], object]
 
 
@@ -141,7 +144,8 @@ class Runtime:
     def _tell(self, keys: frozenset[str]) -> None:
         if not keys:
             return
-        logger.info("%d flags changed", len(keys))
+        more = f" and {len(keys) - SHOWN_KEYS} more" if len(keys) > SHOWN_KEYS else ""
+        logger.info("flags changed: %s%s", ", ".join(sorted(keys)[:SHOWN_KEYS]), more)
         for callback in list(self._callbacks):
             try:
                 callback(keys)
