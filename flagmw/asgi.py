@@ -142,14 +142,17 @@ class _Lifespan:
 
         async def send_last(message: Message) -> None:
             self._answered = message["type"]
-            if message["type"].startswith("lifespan.shutdown."):
+            if message["type"] != "lifespan.startup.complete":
                 await run_in_threadpool(self._client.close, CLOSE_TIMEOUT_S)
             await send(message)
 
         try:
             await self._app(scope, receive_first, send_last)
         except Exception as error:  # raising is how an app says that it has no lifespan
-            if self._answered or self._last_received == "lifespan.shutdown":
+            if self._last_received == "lifespan.shutdown":
+                await run_in_threadpool(self._client.close, CLOSE_TIMEOUT_S)
+                raise
+            if self._answered:
                 raise
             logger.debug("the app has no lifespan (%s); flagmw answers for it", type(error).__name__)
         if self._answered in ("lifespan.startup.failed", "lifespan.shutdown.complete", "lifespan.shutdown.failed"):

@@ -149,3 +149,21 @@ def test_an_exception_during_the_shutdown_reaches_the_server(client: Client) -> 
 
 def test_installed_twice_the_lifespan_is_answered_once(client: Client) -> None:
     assert live(FlagMiddleware(app_with(nothing, nothing), client), client) == WELL
+
+
+def test_the_client_is_closed_after_a_startup_that_failed(client: Client) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "lifespan.startup.failed", "message": "no database"})
+
+    live(app, client)
+    assert client.status.state is State.OFF
+
+
+def test_the_client_is_closed_after_an_exception_during_the_shutdown(client: Client) -> None:
+    async def fail() -> None:
+        raise ValueError("no database")
+
+    with pytest.raises(ValueError, match="no database"):
+        live(app_with(nothing, fail), client)
+    assert client.status.state is State.OFF
