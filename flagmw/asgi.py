@@ -24,6 +24,8 @@ from flagmw.wsgi import check_client, check_trusted_proxies
 logger = logging.getLogger("flagmw")
 
 STATE_KEY = "flags"
+STARTS = frozenset({"http.response.start", "websocket.accept", "websocket.http.response.start"})
+"""The messages that carry the headers of a response; the last of them refuses a websocket."""
 
 
 def scope_user(scope: Mapping[str, Any]) -> UserContext | None:
@@ -95,7 +97,7 @@ class FlagMiddleware:
         current_flags.set(flags)
 
         def send_with_headers(message: Message) -> Awaitable[None]:
-            if flags.visitor is not None and message["type"] in ("http.response.start", "websocket.accept"):
+            if flags.visitor is not None and message["type"] in STARTS:
                 message = _with_headers(message, flags)
             return send(message)
 

@@ -323,6 +323,17 @@ def test_a_websocket_may_be_refused_after_a_read() -> None:
     assert connection.sent == [{"type": "websocket.close", "code": 4000}]
 
 
+def test_an_answer_that_refuses_a_websocket_has_the_headers_of_flags() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        scope["state"]["flags"].string("banner")
+        await send({"type": "websocket.http.response.start", "status": 403, "headers": []})
+
+    connection = Connection(CONNECT)
+    middleware = FlagMiddleware(app, static_client(), anonymous=COOKIE)
+    asyncio.run(middleware(scope_for(kind="websocket"), connection.receive, connection.send))
+    assert [name for name, _ in connection.sent[0]["headers"]] == [b"vary", b"set-cookie"]
+
+
 def test_the_accept_message_keeps_its_subprotocol_and_headers() -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         scope["state"]["flags"].string("banner")
