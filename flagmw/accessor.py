@@ -160,6 +160,14 @@ class Flags:
         """Tell how many flags were read, and of the user nothing."""
         return f"<Flags: {len(self._memo)} read>"
 
+    def keep(self, request: Any) -> None:
+        """Find the user in this copy of the request from here on; the original refers to its accessor.
+
+        So what outlives a response may still read flags, and nothing is left to the garbage collector.
+        """
+        if self._pin is None:
+            self._request = request
+
     # --- inside ---------------------------------------------------------------------------------------------
 
     def _pinned(self) -> tuple[Visitor, Snapshot | None]:

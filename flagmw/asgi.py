@@ -105,8 +105,10 @@ class FlagMiddleware:
             await self._app(scope, receive, send_with_headers)
         finally:
             unbind(flags, before)
-            if flags.visitor is None and state.get(STATE_KEY) is flags:
-                del state[STATE_KEY]  # leaves no cycle of accessor and scope for the garbage collector
+            if flags.visitor is None:  # leave no cycle of accessor and scope for the garbage collector
+                kept = {**scope, "state": {**state}}
+                kept["state"].pop(STATE_KEY, None)
+                flags.keep(kept)
 
 
 def _with_headers(message: Message, flags: Flags) -> Message:

@@ -162,8 +162,10 @@ class _Response:
     def finish(self) -> None:
         """Take the accessor back, and leave no cycle of accessor and environ for the garbage collector."""
         unbind(self._flags, self._before)
-        if self._flags.visitor is None and self._environ.get(ENVIRON_KEY) is self._flags:
-            del self._environ[ENVIRON_KEY]
+        if self._flags.visitor is None:
+            kept = self._environ.copy()
+            kept.pop(ENVIRON_KEY, None)
+            self._flags.keep(kept)
 
 
 def _is_file(body: object, environ: WSGIEnvironment) -> bool:

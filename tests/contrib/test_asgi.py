@@ -257,6 +257,30 @@ def test_a_task_that_outlives_the_request_keeps_its_values() -> None:
     assert results == ["old"]
 
 
+def test_a_task_that_outlives_the_request_may_be_the_first_to_read() -> None:
+    results: list[str | None] = []
+
+    async def scenario() -> None:
+        answered = asyncio.Event()
+        tasks = []
+
+        async def afterwards(scope: Scope) -> None:
+            await answered.wait()
+            results.append(scope["state"]["flags"].user.key)
+
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            tasks.append(asyncio.create_task(afterwards(scope)))
+            await answer(send, b"")
+
+        middleware = FlagMiddleware(app, static_client(), lambda scope: {"key": scope["path"]})
+        await Connection(REQUEST).serve(middleware, scope_for("/ann"))
+        answered.set()
+        await asyncio.gather(*tasks)
+
+    asyncio.run(scenario())
+    assert results == ["/ann"]
+
+
 def test_requests_at_the_same_time_each_have_their_own_flags() -> None:
     both_are_in = asyncio.Barrier(2)
 

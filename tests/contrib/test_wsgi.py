@@ -301,6 +301,27 @@ def test_a_start_without_an_error_after_another_is_the_servers_to_refuse() -> No
         get(FlagMiddleware(app, static_client()))
 
 
+def test_a_thread_that_outlives_the_request_may_be_the_first_to_read() -> None:
+    answered = threading.Event()
+    results: list[str | None] = []
+
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        def afterwards() -> None:
+            assert answered.wait(DEADLINE_S)
+            results.append(environ[ENVIRON_KEY].user.key)
+
+        threads.append(threading.Thread(target=afterwards))
+        threads[0].start()
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [b""]
+
+    threads: list[threading.Thread] = []
+    get(FlagMiddleware(app, static_client(), lambda environ: {"key": environ["PATH_INFO"]}), environ_for("/ann"))
+    answered.set()
+    threads[0].join(DEADLINE_S)
+    assert results == ["/ann"]
+
+
 def test_write_sends_what_it_is_given(checked: Wrap) -> None:
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         value = environ[ENVIRON_KEY].string("banner").encode()
