@@ -159,6 +159,10 @@ class _Response:
         finally:
             self.finish()
 
+    def __del__(self) -> None:
+        """Take the accessor back from a response that nobody has closed, as tests often leave theirs."""
+        unbind(self._flags, self._before)
+
     def finish(self) -> None:
         """Take the accessor back, and leave no cycle of accessor and environ for the garbage collector."""
         unbind(self._flags, self._before)

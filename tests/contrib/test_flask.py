@@ -71,6 +71,12 @@ def test_the_accessor_stays_usable_while_a_test_client_keeps_the_context() -> No
         assert list(accessor().read()) == ["banner"]
 
 
+def test_the_proxy_is_of_no_use_after_a_response_that_nobody_has_closed() -> None:
+    app_with(lambda flags: flags.string("banner")).test_client().get("/")
+    with pytest.raises(RuntimeError, match="outside a request"):
+        flagmw.flags.all()
+
+
 def test_a_request_class_of_the_app_is_kept() -> None:
     class OurRequest(flask.Request):
         tenant = "acme"
