@@ -92,15 +92,9 @@ class Visitors(Generic[R]):
         try:
             facts = self._facts(request)
             context = self._known(request)
-            key, anonymous_id = context.key, None
-            if key is None and self.ids is not None:
-                key = self.ids.read(facts.cookies)
-                if key is None:
-                    key = anonymous_id = self.ids.new()
-            context = with_request(context, facts, key)
+            return self._visitor(context, facts, None)
         except Exception as error:  # the application's code: its request must go on
             return self._failed(error, facts)
-        return Visitor(context=context, anonymous_id=anonymous_id, facts=facts)
 
     def identified(self, request: R | None, before: Visitor | None, user: UserContext | Mapping[str, Any]) -> Visitor:
         """Give the visitor for a user that the application states in the middle of a request. Never raises.
@@ -110,16 +104,25 @@ class Visitors(Generic[R]):
             before: who it was until now; their anonymous id stays with the response.
             user: who it is from here on.
         """
-        facts = before.facts if before is not None else None
+        facts, anonymous_id = (before.facts, before.anonymous_id) if before is not None else (None, None)
         try:
             if facts is None and request is not None:
                 facts = self._facts(request)
             context = UserContext.of(user)
-            if facts is not None:
-                context = with_request(context, facts, context.key)
+            if facts is None:
+                return Visitor(context=context, anonymous_id=anonymous_id)
+            return self._visitor(context, facts, anonymous_id)
         except Exception as error:  # as in `find`
             return self._failed(error, facts)
-        return Visitor(context=context, anonymous_id=before.anonymous_id if before is not None else None, facts=facts)
+
+    def _visitor(self, context: UserContext, facts: RequestFacts, anonymous_id: str | None) -> Visitor:
+        """Give the visitor for a user; one without a key gets the anonymous id, a new one if there is none."""
+        key = context.key
+        if key is None and self.ids is not None:
+            key = anonymous_id or self.ids.read(facts.cookies)
+            if key is None:
+                key = anonymous_id = self.ids.new()
+        return Visitor(context=with_request(context, facts, key), anonymous_id=anonymous_id, facts=facts)
 
     def _known(self, request: R) -> UserContext:
         user = self._build(request)

@@ -378,6 +378,16 @@ class HostContract:
         with host.serve(read_edit_log_in, client) as visit:
             assert visit().json == "old"
 
+    def test_identify_without_a_key_keeps_the_anonymous_id(self, host: Host) -> None:
+        def state_country(flags: Flags) -> list[str | None]:
+            before = flags.user.key
+            flags.identify({"country": "DE"})
+            return [before, flags.user.key, flags.user.country]
+
+        with host.serve(state_country, static_client()) as visit:
+            before, after, country = visit().json
+        assert (after, country) == (before, "DE")
+
     def test_rules_can_read_the_request(self, host: Host) -> None:
         def attributes(flags: Flags) -> dict[str, Any]:
             return dict(flags.user.attributes["request"])
