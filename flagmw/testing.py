@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Mapping
+from contextlib import aclosing
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -68,6 +69,10 @@ class override_flags:  # noqa: N801  # reads like a function, as Django's overri
         """Decorate a function, a coroutine function or a class whose tests all get the overrides."""
         if isinstance(decorated, type):
             return self._decorate_class(decorated)  # type: ignore[return-value]  # the same class
+        if inspect.isasyncgenfunction(decorated):
+            return self._decorate_async_generator(decorated)  # type: ignore[return-value]  # the same signature
+        if inspect.isgeneratorfunction(decorated):
+            return self._decorate_generator(decorated)  # type: ignore[return-value]  # the same signature
         if inspect.iscoroutinefunction(decorated):
             return self._decorate_coroutine(decorated)  # type: ignore[return-value]  # the same signature
         if callable(decorated):
@@ -90,8 +95,31 @@ class override_flags:  # noqa: N801  # reads like a function, as Django's overri
 
         return overridden
 
+    def _decorate_generator(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def overridden(*args: Any, **kwargs: Any) -> Any:
+            with self:  # until it ends: generators are fixtures here
+                return (yield from function(*args, **kwargs))
+
+        return overridden
+
+    def _decorate_async_generator(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        async def overridden(*args: Any, **kwargs: Any) -> Any:
+            with self:
+                async with aclosing(function(*args, **kwargs)) as values:
+                    async for value in values:
+                        yield value
+
+        return overridden
+
     def _decorate_class(self, decorated: type) -> type:
-        for name, member in list(vars(decorated).items()):
-            if name.startswith("test") and inspect.isfunction(member):
+        for name in dir(decorated):
+            if not name.startswith("test"):
+                continue
+            member = inspect.getattr_static(decorated, name)
+            if isinstance(member, (staticmethod, classmethod)):
+                setattr(decorated, name, type(member)(self(member.__func__)))
+            elif inspect.isfunction(member):
                 setattr(decorated, name, self(member))
         return decorated
