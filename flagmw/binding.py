@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextvars import ContextVar
 
 from flagmw.accessor import Flags
 
 current_flags: ContextVar[Flags | None] = ContextVar("flagmw_flags", default=None)
+
+finders: list[Callable[[], Flags | None]] = []
+"""Asked when nothing is bound: an adapter adds one if its framework has requests that pass no middleware."""
 
 
 def unbind(flags: Flags, before: Flags | None) -> None:

@@ -10,10 +10,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import flask
-from werkzeug.local import LocalProxy
 
 import flagmw
 from flagmw.accessor import Flags as Accessor
+from flagmw.binding import finders
 from flagmw.client import Client
 from flagmw.errors import ConfigError
 from flagmw.http import AnonymousCookie, facts_of_environ
@@ -49,12 +49,6 @@ class Installed:
         if found is None:
             found = environ.setdefault(ENVIRON_KEY, Accessor(self.client, self._visitors, environ))
         return cast("Accessor", found)
-
-    def current(self) -> Accessor:
-        """Give the accessor of the request at work; outside of any, one that raises RuntimeError on use."""
-        if flask.has_request_context():
-            return self.flags_of(flask.request.environ)
-        return flagmw.flags  # a body that is sent after Flask has left the request, or the error of the proxy
 
 
 class Flags:
@@ -117,8 +111,18 @@ class Flags:
         facts = partial(facts_of_environ, trusted_proxies=trusted_proxies)
         installed = app.extensions[EXTENSION] = Installed(client, Visitors(build, facts, anonymous))
         app.request_class = _request_class(app.request_class, installed)
-        app.jinja_env.globals.setdefault("flags", LocalProxy(installed.current))
+        app.jinja_env.globals.setdefault("flags", flagmw.flags)
+        if _find not in finders:
+            finders.append(_find)
         app.cli.add_command(flag_commands(client))
+
+
+def _find() -> Accessor | None:
+    """Give the accessor of a request that passed no middleware, as in `app.test_request_context()`."""
+    if not flask.has_request_context():
+        return None
+    installed = flask.current_app.extensions.get(EXTENSION)
+    return installed.flags_of(flask.request.environ) if installed is not None else None
 
 
 def read_config(app: flask.Flask, client: Client | None) -> Settings:

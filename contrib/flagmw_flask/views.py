@@ -11,6 +11,7 @@ import flask
 from werkzeug.exceptions import NotFound
 from werkzeug.wrappers import Response
 
+import flagmw
 from flagmw.errors import ConfigError
 
 View = TypeVar("View", bound=Callable[..., Any])
@@ -56,10 +57,9 @@ def _refusal(key: str, default: bool, redirect_to: str | None) -> Response | Non
         NotFound: that is the answer.
         RuntimeError: the app does not have the extension.
     """
-    installed = flask.current_app.extensions.get("flagmw")
-    if installed is None:
+    if "flagmw" not in flask.current_app.extensions:
         raise RuntimeError("require_flag needs the extension: call flagmw_flask.Flags(app) when the app is made")
-    if installed.current().is_enabled(key, default):
+    if flagmw.flags.is_enabled(key, default):
         return None
     if redirect_to is None:
         raise NotFound

@@ -58,6 +58,12 @@ def test_the_accessor_of_a_request_context_of_a_test_is_one_object() -> None:
         assert accessor() is accessor()
 
 
+def test_the_proxy_works_in_a_request_context_of_a_test() -> None:
+    app = app_with(lambda flags: None)
+    with app.test_request_context():
+        assert flagmw.flags == accessor()
+
+
 def test_the_user_builder_works_in_a_request_context_of_a_test() -> None:
     app = app_with(lambda flags: None, user=lambda request: {"key": request.args["user"]})
     with app.test_request_context("/?user=ann"):
