@@ -36,9 +36,13 @@ class Flags:
     """Reads flags for the user of one request. Safe to hand to the request's threads and tasks.
 
     Adapters make it; an application finds it at `request.flags`, `flagmw.flags` and the like.
+
+    Attributes:
+        client: evaluates the flags.
+        pin: who makes the request, and the flags of its moment; None as long as nothing was read.
     """
 
-    __slots__ = ("_building", "_lock", "_memo", "_overrides", "_pin", "_request", "_visitors", "client")
+    __slots__ = ("_building", "_lock", "_memo", "_overrides", "_request", "_visitors", "client", "pin")
 
     def __init__(self, client: Client, visitors: Visitors[Any], request: Any) -> None:
         """Remember where to look; `visitors` is asked about `request` at the first read."""
@@ -46,8 +50,8 @@ class Flags:
         self._visitors = visitors
         self._request = request
         self._memo: dict[str, Outcome] = {}
-        self._overrides = overrides.current
-        self._pin: tuple[Visitor, Snapshot | None] | None = None
+        self._overrides: Mapping[str, Outcome] | None = None
+        self.pin: tuple[Visitor, Snapshot | None] | None = None
         self._building = False
         self._lock = threading.RLock()
 
@@ -112,17 +116,24 @@ class Flags:
 
         The flags stay those of the request's moment; each is evaluated anew when it is read.
         """
-        with self._lock:
-            before = self._pin
+        held = self._lock.acquire(timeout=WAIT_S)
+        try:
+            before = self.pin
             visitor = self._visitors.identified(self._request, self.visitor, user)
-            self._pin = (visitor, before[1] if before is not None else self.client.snapshot())
+            self.pin = (visitor, before[1] if before is not None else self.client.snapshot())
             self._request = None
             self._memo = {}
+        finally:
+            if held:
+                self._lock.release()
 
     def refresh(self) -> None:
         """Take the flags in force now, for connections that live long; the user stays."""
+        self._pinned()
+        if self.pin is None:
+            return  # the first read is still under way, and takes them anyway
         with self._lock:
-            self._pin = (self._pinned()[0], self.client.snapshot())
+            self.pin = (self.pin[0], self.client.snapshot())
             self._memo = {}
 
     def track(self, event: str, value: float = 1.0, **properties: Any) -> None:
@@ -136,7 +147,7 @@ class Flags:
     @property
     def visitor(self) -> Visitor | None:
         """Who makes the request; None as long as nothing was read."""
-        return self._pin[0] if self._pin is not None else None
+        return self.pin[0] if self.pin is not None else None
 
     def response_headers(self, vary: Iterable[str]) -> list[tuple[str, str]]:
         """Give the headers that the response needs because of what was read.
@@ -165,31 +176,33 @@ class Flags:
 
         So what outlives a response may still read flags, and nothing is left to the garbage collector.
         """
-        if self._pin is None:
+        if self.pin is None:
             self._request = request
 
     # --- inside ---------------------------------------------------------------------------------------------
 
     def _pinned(self) -> tuple[Visitor, Snapshot | None]:
-        pin = self._pin
+        pin = self.pin
         if pin is not None:
             return pin
         # Bounded, because a user builder in another thread may wait for the very event loop that waits here.
         if not self._lock.acquire(timeout=WAIT_S):
             return _UNANSWERED, None
         try:
-            if self._pin is not None:
-                return self._pin
+            if self.pin is not None:
+                return self.pin
             if self._building:
                 return _REENTERED, None
             self._building = True
             try:
                 snapshot = self.client.snapshot()
-                pin = self._pin = (self._visitors.find(self._request), snapshot)
-                self._request = None  # a request refers to its accessor: this ends the cycle
+                visitor = self._visitors.find(self._request)
             finally:
                 self._building = False
-            return pin
+            if self.pin is None:  # or `identify` has grown tired of waiting
+                self.pin = (visitor, snapshot)
+                self._request = None  # a request refers to its accessor: this ends the cycle
+            return self.pin
         finally:
             self._lock.release()
 

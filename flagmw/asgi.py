@@ -97,7 +97,7 @@ class FlagMiddleware:
         current_flags.set(flags)
 
         def send_with_headers(message: Message) -> Awaitable[None]:
-            if flags.visitor is not None and message["type"] in STARTS:
+            if flags.pin is not None and message["type"] in STARTS:
                 message = _with_headers(message, flags)
             return send(message)
 
@@ -105,7 +105,7 @@ class FlagMiddleware:
             await self._app(scope, receive, send_with_headers)
         finally:
             unbind(flags, before)
-            if flags.visitor is None:  # leave no cycle of accessor and scope for the garbage collector
+            if flags.pin is None:  # leave no cycle of accessor and scope for the garbage collector
                 kept = {**scope, "state": {**state}}
                 kept["state"].pop(STATE_KEY, None)
                 flags.keep(kept)

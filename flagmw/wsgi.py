@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from flagmw.accessor import Flags
-from flagmw.binding import current_flags, unbind
+from flagmw.binding import current_flags
 from flagmw.client import Client
 from flagmw.context import UserContext
 from flagmw.errors import ConfigError
@@ -77,8 +77,7 @@ class FlagMiddleware:
             response.send_start()
             response.finish()  # nothing of the app runs while it is sent
             return body
-        response.body = body
-        return response
+        return _Body(body, response)
 
 
 class _Response:
@@ -87,19 +86,18 @@ class _Response:
     A server does not send headers before the first bytes either (PEP 3333), so nobody can tell the difference.
     """
 
-    __slots__ = ("_before", "_begun", "_environ", "_flags", "_held", "_server_write", "_start_response", "body")
+    __slots__ = ("_before", "_environ", "_flags", "_held", "_server_write", "_start_response", "begun")
 
     def __init__(
         self, flags: Flags, before: Flags | None, environ: WSGIEnvironment, start_response: StartResponse
     ) -> None:
         self._flags = flags
         self._before = before
-        self._environ = environ
+        self._environ: WSGIEnvironment | None = environ
         self._start_response = start_response
         self._held: tuple[str, list[tuple[str, str]], ExcInfo | None] | None = None
-        self._begun = False
+        self.begun = False
         self._server_write: Callable[[bytes], object] | None = None
-        self.body: Iterable[bytes] = ()
 
     def start(
         self, status: str, headers: list[tuple[str, str]], exc_info: ExcInfo | None = None, /
@@ -112,7 +110,7 @@ class _Response:
         if self._held is not None and exc_info is None:
             self.send_start()
         self._held = (status, headers, exc_info)
-        if self._begun:
+        if self.begun:
             self.send_start()
         return self.write
 
@@ -122,9 +120,9 @@ class _Response:
         if held is None:
             return
         self._held = None
-        self._begun = True
+        self.begun = True
         status, headers, exc_info = held
-        if self._flags.visitor is not None:
+        if self._flags.pin is not None:
             vary = [value for name, value in headers if name.lower() == "vary"]
             headers = [*headers, *self._flags.response_headers(vary)]
         if exc_info:
@@ -138,14 +136,37 @@ class _Response:
         if self._server_write is not None:
             self._server_write(data)
 
+    def finish(self) -> None:
+        """Take the accessor back, and leave no cycle of accessor and environ for the garbage collector."""
+        flags, environ = self._flags, self._environ
+        if environ is None:
+            return
+        self._environ = None
+        if current_flags.get() is flags:
+            current_flags.set(self._before)
+        if flags.pin is None:
+            kept = environ.copy()
+            kept.pop(ENVIRON_KEY, None)
+            flags.keep(kept)
+
+
+class _Body:
+    """The body of a response that is made while it is sent, and may still read flags."""
+
+    __slots__ = ("_body", "_response")
+
+    def __init__(self, body: Iterable[bytes], response: _Response) -> None:
+        self._body = body
+        self._response = response
+
     def __iter__(self) -> Iterator[bytes]:
-        chunks = iter(self.body)
+        chunks = iter(self._body)
         for chunk in chunks:
-            self.send_start()
-            self._begun = True
+            self._response.send_start()
+            self._response.begun = True
             yield chunk
             break
-        self.send_start()
+        self._response.send_start()
         # Not `yield from`: it would close the app's iterator a second time.
         for chunk in chunks:  # see above
             yield chunk
@@ -153,23 +174,15 @@ class _Response:
     def close(self) -> None:
         """End the app's response, then take the accessor back."""
         try:
-            close = getattr(self.body, "close", None)
+            close = getattr(self._body, "close", None)
             if close is not None:
                 close()
         finally:
-            self.finish()
+            self._response.finish()
 
     def __del__(self) -> None:
         """Take the accessor back from a response that nobody has closed, as tests often leave theirs."""
-        unbind(self._flags, self._before)
-
-    def finish(self) -> None:
-        """Take the accessor back, and leave no cycle of accessor and environ for the garbage collector."""
-        unbind(self._flags, self._before)
-        if self._flags.visitor is None:
-            kept = self._environ.copy()
-            kept.pop(ENVIRON_KEY, None)
-            self._flags.keep(kept)
+        self._response.finish()
 
 
 def _is_file(body: object, environ: WSGIEnvironment) -> bool:
