@@ -1,0 +1,92 @@
+"""The benchmarks run and print every row; what the figures are, nobody checks: machines differ."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+MIDDLEWARE_ROWS = (
+    "hello, Flask",
+    "hello, Django",
+    "hello, FastAPI",
+    "hello, Starlette",
+    "hello, bare WSGI",
+    "hello, bare ASGI",
+    "first read, user known",
+    "first read, visitor with our cookie",
+    "first read, new visitor",
+    "repeated read, request.flags.variation",
+    "repeated read, request.flags.is_enabled",
+    "repeated read, flagmw.flags.is_enabled",
+)
+OUR_ROWS = (
+    "static flag, Client.variation",
+    "flag of 3 conditions, Client.variation_detail",
+    "UserContext, a key alone",
+    "UserContext, 3 attributes",
+    "UserContext.of a mapping",
+    "compiling 1,000 flags of 3 conditions",
+)
+EVALUATORS = (
+    "flagmw",
+    "flagmw, Client.is_enabled",
+    "openfeature-provider-flagd",
+    "the same, through openfeature-sdk",
+    "launchdarkly-server-sdk",
+    "growthbook",
+    "UnleashClient",
+)
+
+
+def printed_by(script: str) -> list[str]:
+    """Run a benchmark as shortly as it can be run, in a process of its own."""
+    environ = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8"}
+    ran = subprocess.run(
+        [sys.executable, str(ROOT / "benchmarks" / script), "--quick"],
+        capture_output=True,
+        encoding="utf-8",
+        cwd=ROOT,
+        env=environ,
+        timeout=90,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout.splitlines()
+
+
+@pytest.fixture(scope="module")
+def middleware() -> list[str]:
+    return printed_by("middleware.py")
+
+
+@pytest.fixture(scope="module")
+def evaluation() -> list[str]:
+    return printed_by("evaluation.py")
+
+
+@pytest.mark.parametrize("row", MIDDLEWARE_ROWS)
+def test_the_middleware_benchmark_prints_the_row(middleware: list[str], row: str) -> None:
+    (line,) = [line for line in middleware if line.startswith(row + "  ")]
+    assert len([word for word in line.split() if word[0].isdigit()]) >= 3
+
+
+@pytest.mark.parametrize("row", OUR_ROWS)
+def test_the_evaluation_benchmark_prints_the_row_of_ours(evaluation: list[str], row: str) -> None:
+    (line,) = [line for line in evaluation if line.startswith(row + "  ")]
+    assert line[len(row) :].split()[0].replace(",", "").isdigit()
+
+
+@pytest.mark.parametrize("evaluator", EVALUATORS)
+def test_each_evaluator_decides_as_the_flag_says(evaluation: list[str], evaluator: str) -> None:
+    lines = [line for line in evaluation if line.startswith((evaluator + " ", evaluator + "  "))]
+    assert any(line.endswith(", agrees") for line in lines)
+
+
+def test_no_evaluator_decides_otherwise(evaluation: list[str]) -> None:
+    assert not [line for line in evaluation if "DIFFERS" in line]
