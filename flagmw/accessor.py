@@ -61,7 +61,7 @@ class Flags:
         """Give the flag's value, of whatever type it is; `default` when there is none."""
         try:
             outcome = self._memo[key]
-        except (KeyError, TypeError):
+        except Exception:  # not read yet, or no key at all: both are dealt with there
             return value_of(self._outcome(key), default)
         if outcome.direct and self._overrides is overrides.current:
             return outcome.value
@@ -215,7 +215,7 @@ class Flags:
             return memo[key]
         except KeyError:
             pass
-        except TypeError:
+        except Exception:  # whatever hashing a key of the caller's does
             return self.client.noted(key, BAD_KEY)
         visitor, snapshot = self._pinned()
         if visitor is _REENTERED or visitor is _UNANSWERED:

@@ -33,6 +33,7 @@ User = UserContext | Mapping[str, Any]
 """Whoever a flag is evaluated for; a mapping is read by `UserContext.of`."""
 
 CLOSE_TIMEOUT_S = 1.0
+MAX_SHOWN_CHARS = 200
 
 
 class Client:
@@ -164,7 +165,7 @@ class Client:
         """Give the flag's value for a user, of whatever type it is; `default` when there is none."""
         state = self._processes.state
         runtime = state[1] if state is not None and state[0] == getpid() else self._processes.get()
-        if runtime.sink is None and user.__class__ is UserContext:
+        if runtime.sink is None and type(user) is UserContext:
             outcome = evaluate(runtime.snapshot, key, user)
             return outcome.value if outcome.direct else value_of(self.noted(key, outcome), default)
         return self._read(key, user, default, None)
@@ -249,7 +250,7 @@ class Client:
 
     def outcome(self, snapshot: Snapshot | None, key: str, user: User, kind: Kind | None) -> Outcome:
         """Evaluate a flag of a snapshot, take note of the exposure, and log what is wrong, once."""
-        context = user if isinstance(user, UserContext) else self.context_or_failure(user)
+        context = user if type(user) is UserContext else self.context_or_failure(user)
         if isinstance(context, Outcome):
             return self.noted(key, context)
         outcome = evaluate(snapshot, key, context)
@@ -283,9 +284,10 @@ class Client:
         if code is ErrorCode.PROVIDER_NOT_READY:
             self._log_once(logging.WARNING, code, "flags give the callers' defaults: %s", outcome.error_message)
         else:
-            cause = (repr(key), code, outcome.error_message)
+            shown = key[:MAX_SHOWN_CHARS] if type(key) is str else type(key)
+            cause = (shown, code, outcome.error_message)
             self._log_once(
-                logging.WARNING, cause, "flag %r gives the default: %s: %s", key, code, outcome.error_message
+                logging.WARNING, cause, "flag %r gives the default: %s: %s", shown, code, outcome.error_message
             )
         return outcome
 

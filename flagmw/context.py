@@ -13,6 +13,7 @@ from dataclasses import KW_ONLY, dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
 from enum import Enum
+from itertools import islice
 from typing import Any
 from uuid import UUID
 
@@ -36,7 +37,7 @@ class _Freezer:
         self.chars_left = MAX_TEXT_CHARS
 
     def freeze(self, value: Any, where: str, depth: int = 0) -> Any:
-        kind = value.__class__
+        kind = type(value)
         if kind is str:
             self.chars_left -= len(value)
         elif kind is bool or kind is int or value is None:
@@ -68,7 +69,7 @@ class _Freezer:
     def freeze_mapping(self, value: Mapping[Any, Any], where: str, depth: int = 0) -> FrozenDict:
         frozen: dict[str, Any] = {}
         for name, item in value.items():
-            if name.__class__ is not str:
+            if type(name) is not str:
                 raise ContextError(f"{where} has a name of type {type(name).__name__}, names are str")
             self.chars_left -= len(name)
             frozen[name] = self.freeze(item, f"{where} {name!r}" if depth == 0 else where, depth + 1)
@@ -98,11 +99,15 @@ def _plain_scalar(value: Any, where: str) -> str | int | float:
 
 
 def _text_or_none(name: str, value: Any) -> str | None:
-    if value is None or value.__class__ is str:
-        return value
-    if isinstance(value, str):
-        return str.__str__(value)
-    raise ContextError(f"{name} must be a str, got {type(value).__name__}; convert it, for example with str()")
+    if value is not None and type(value) is not str:
+        if not isinstance(value, str):
+            kind = type(value).__name__
+            raise ContextError(f"{name} must be a str, got {kind}; convert it, for example with str()")
+        value = str.__str__(value)
+    text: str | None = value
+    if text is not None and len(text) > MAX_TEXT_CHARS:
+        raise ContextError(f"{name} has more than {MAX_TEXT_CHARS} characters")
+    return text
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -207,18 +212,19 @@ class UserContext:
 def _check_identifiers(identifiers: Any) -> FrozenDict:
     if not isinstance(identifiers, Mapping):
         raise ContextError(f"identifiers must be a mapping, got {type(identifiers).__name__}")
-    checked = {}
     for name, value in identifiers.items():
         if not isinstance(name, str) or not isinstance(value, str):
             raise ContextError("identifiers map names to texts; convert other values, for example with str()")
-        checked[str.__str__(name)] = str.__str__(value)
-    return FrozenDict(checked)
+    plain = {str.__str__(name): value for name, value in identifiers.items()}
+    return _Freezer().freeze_mapping(plain, "identifier")
 
 
 def _check_private(private: Any) -> frozenset[str]:
     if isinstance(private, str) or not isinstance(private, Iterable):
         raise ContextError(f"private must be a collection of attribute names, got {type(private).__name__}")
-    names = frozenset(private)
+    names = frozenset(islice(private, MAX_VALUES + 1))
+    if len(names) > MAX_VALUES:
+        raise ContextError(f"private has more than {MAX_VALUES} names")
     if not all(isinstance(name, str) for name in names):
         raise ContextError("private must hold attribute names as str")
     return names

@@ -66,8 +66,14 @@ class Problem:
     severity: Literal["error", "flag", "warning"] = "error"
 
     def __str__(self) -> str:
-        where = ".".join(str(part) for part in self.path)
-        return f"{where}: {self.message}" if where else self.message
+        where = ".".join(_shortened(str(part), 60) for part in self.path)
+        message = _shortened(self.message, 400)
+        return f"{where}: {message}" if where else message
+
+
+def _shortened(text: str, chars: int) -> str:
+    """Cut what stands in a document where it would fill a log."""
+    return text if len(text) <= chars else text[: chars - 3] + "..."
 
 
 class DocumentError(FlagmwError):

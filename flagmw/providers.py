@@ -22,6 +22,9 @@ from flagmw.transports import Source
 from flagmw.transports.file import SUFFIXES, FileSource
 from flagmw.transports.memory import MemoryChannel, MemorySource
 
+OTHER_SUFFIXES = frozenset({".toml", ".ini", ".cfg", ".conf", ".txt", ".xml", ".csv", ".md", ".py", ".env"})
+"""What is surely no flag file. Other endings may be those of folders, which are not looked at before the first use."""
+
 _DOCUMENT_MEMBERS = {"flags", "$evaluators", "metadata", "$schema"}
 
 
@@ -45,7 +48,7 @@ class FlagFile:
         watch: False looks at intervals only.
 
     Raises:
-        ConfigError: no path, a file with another ending, or a setting out of its range.
+        ConfigError: no path, a file of another kind, or a setting out of its range.
     """
 
     paths: tuple[Path, ...]
@@ -67,11 +70,10 @@ class FlagFile:
         if not paths:
             raise ConfigError("FlagFile needs at least one path, for example FlagFile('flags.yaml')")
         for path in paths:
-            if not isinstance(path, (str, os.PathLike)) or not os.fspath(path):
+            if not isinstance(path, (str, os.PathLike)) or not os.fspath(path) or "\0" in str(path):
                 raise ConfigError(f"a path of FlagFile must be a str or a Path, got {path!r}")
-            suffix = Path(path).suffix
-            if suffix and suffix not in SUFFIXES and not Path(path).is_dir():
-                raise ConfigError(f"{path}: a flag file ends in {', '.join(SUFFIXES)}, got {suffix!r}")
+            if Path(path).suffix in OTHER_SUFFIXES:
+                raise ConfigError(f"{path}: a flag file ends in {', '.join(SUFFIXES)}, got {Path(path).suffix!r}")
         _check_fractional(fractional)
         if isinstance(max_bytes, bool) or not isinstance(max_bytes, int) or max_bytes <= 0:
             raise ConfigError(f"max_bytes must be an int above 0, got {max_bytes!r}")

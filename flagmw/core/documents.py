@@ -87,6 +87,17 @@ def _as_json(value: Any) -> Any:
     raise TypeError(f"type {type(value).__name__}")
 
 
+def depth_of(value: Any) -> int:
+    """Tell how deep lists and mappings are nested in a JSON value: 0 for a scalar."""
+    level, depth = [value], 0
+    while level := [item for item in level if isinstance(item, (dict, list))]:
+        depth += 1
+        if depth > MAX_DEPTH:
+            break
+        level = [inner for item in level for inner in (item.values() if isinstance(item, dict) else item)]
+    return depth
+
+
 def parse(document: Document) -> Any:
     """Parse a document's text into JSON values.
 
@@ -95,7 +106,13 @@ def parse(document: Document) -> Any:
             with line and column.
     """
     if not isinstance(document.content, bytes):
-        return json.loads(json.dumps(document.content, default=_as_json))
+        try:
+            value = json.loads(json.dumps(document.content, default=_as_json, allow_nan=False))
+        except (TypeError, ValueError, RecursionError) as error:
+            raise DocumentError(document.name, (Problem(message=f"not a JSON value: {error}"),)) from None
+        if depth_of(value) > MAX_DEPTH:
+            raise DocumentError(document.name, (Problem(message=f"nested deeper than {MAX_DEPTH} levels"),))
+        return value
     text = _decode(document.name, document.content)
     if document.is_yaml:
         from flagmw.core.yaml_text import parse_yaml  # noqa: PLC0415  # PyYAML is optional

@@ -28,7 +28,7 @@ def evaluate(snapshot: Snapshot | None, key: str, context: UserContext) -> Outco
         if snapshot is None:
             return NOT_READY
         flag = snapshot.flags.get(key)
-    except TypeError:  # a key that cannot be hashed
+    except Exception:  # whatever hashing and comparing a key of the caller's does
         return BAD_KEY
     return flag.evaluate(context) if flag is not None else snapshot.not_found
 

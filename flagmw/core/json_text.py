@@ -7,10 +7,12 @@ are caught by a hook, and whoever has a problem to report asks `places`.
 from __future__ import annotations
 
 import json
+import math
 import re
+import sys
 from typing import Any, NoReturn
 
-from flagmw.core.documents import MAX_DEPTH, PlaceTree
+from flagmw.core.documents import MAX_DEPTH, PlaceTree, depth_of
 from flagmw.errors import DocumentError, Problem
 
 _TOKEN = re.compile(r'[ \t\n\r]*(?:([{}\[\],:])|("(?:[^"\\]|\\.)*")|([^ \t\n\r{}\[\],:"]+))', re.DOTALL)
@@ -27,7 +29,7 @@ def parse_json(name: str, text: str) -> Any:
         DocumentError: with the line and column of the first problem.
     """
     try:
-        value = json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant)
+        value = json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant, parse_float=_finite_float)
     except json.JSONDecodeError as error:
         message = error.msg[0].lower() + error.msg[1:]
         if not text.strip():
@@ -38,8 +40,8 @@ def parse_json(name: str, text: str) -> Any:
         raise DocumentError(name, (_too_deep(),)) from None
     except _Refused as error:
         raise DocumentError(name, (_place_of_refused(text, str(error)),)) from None
-    except ValueError as error:  # an integer of thousands of digits
-        raise DocumentError(name, (Problem(message=f"invalid JSON: {error}"),)) from None
+    except ValueError:  # an integer of more digits than Python converts
+        raise DocumentError(name, (_place_of_refused(text, "number"),)) from None
     if depth_of(value) > MAX_DEPTH:
         raise DocumentError(name, (_too_deep(),))
     return value
@@ -56,33 +58,45 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return made
 
 
+def _finite_float(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise _Refused("number")
+    return number
+
+
+def _is_out_of_range(token: str) -> bool:
+    if token.lstrip("-").isdigit():
+        return len(token.lstrip("-")) > sys.get_int_max_str_digits() > 0
+    return math.isinf(float(token))
+
+
 def _refuse_constant(constant: str) -> NoReturn:
     raise _Refused(constant)
 
 
-def depth_of(value: Any) -> int:
-    """Tell how deep lists and mappings are nested in a JSON value: 0 for a scalar."""
-    level, depth = [value], 0
-    while level := [item for item in level if isinstance(item, (dict, list))]:
-        depth += 1
-        if depth > MAX_DEPTH:
-            break
-        level = [inner for item in level for inner in (item.values() if isinstance(item, dict) else item)]
-    return depth
-
-
 def _place_of_refused(text: str, what: str) -> Problem:
     scan = _Scan(text)
-    scan.run(stop_at_duplicate=what == "duplicate", stop_at_constant=what)
+    scan.run(stop_at=what)
     line, column = scan.place(scan.stopped_at)
     if what == "duplicate":
-        return Problem(message=f"the key {scan.stopped_on} is there twice", line=line, column=column)
-    return Problem(message=f"invalid JSON: {what} is no JSON number", line=line, column=column)
+        message = f"the key {scan.stopped_on} is there twice"
+    elif what == "number":
+        message = f"{scan.stopped_on} is beyond the range of numbers"
+    else:
+        message = f"invalid JSON: {what} is no JSON number"
+    return Problem(message=message, line=line, column=column)
 
 
 def places(text: str) -> PlaceTree:
     """Find the place of each value in a JSON text that parses."""
     return _Scan(text).run()
+
+
+def _is_refused(token: str, what: str) -> bool:
+    if what == "number":
+        return token not in {"true", "false", "null"} and _is_out_of_range(token)
+    return token == what
 
 
 class _Scan:
@@ -100,7 +114,7 @@ class _Scan:
         line = bisect_right(self._lines, offset)
         return line, offset - self._lines[line - 1] + 1
 
-    def run(self, *, stop_at_duplicate: bool = False, stop_at_constant: str = "") -> PlaceTree:
+    def run(self, *, stop_at: str = "") -> PlaceTree:
         root = PlaceTree(1, 1)
         stack: list[tuple[PlaceTree, bool]] = [(root, False)]
         key: str | int | None = None
@@ -115,12 +129,12 @@ class _Scan:
                 continue
             elif quoted is not None and not is_list and len(stack) > 1 and key is None:
                 key = json.loads(quoted, strict=False)
-                if stop_at_duplicate and key in holder.children:
+                if stop_at == "duplicate" and key in holder.children:
                     self.stopped_at, self.stopped_on = start, quoted
                     break
             else:
-                if bare is not None and bare.lstrip("-") == stop_at_constant.lstrip("-"):
-                    self.stopped_at = start
+                if bare is not None and _is_refused(bare, stop_at):
+                    self.stopped_at, self.stopped_on = start, bare if len(bare) <= 40 else bare[:37] + "..."
                     break
                 place = PlaceTree(*self.place(start))
                 holder.children[len(holder.children) if is_list else key if key is not None else ""] = place

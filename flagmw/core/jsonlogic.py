@@ -24,7 +24,34 @@ LISTS = (list, tuple)
 """What counts as a list: contexts hold tuples."""
 
 MAX_COST = 100_000
-"""How many operations a rule may have once its references are followed."""
+"""How many parts a rule may have once its references are followed."""
+
+MAX_RULE_DEPTH = 100
+"""How deep these may be nested: they become nested calls."""
+
+MAX_TEXT_CHARS = 1_000_000
+MAX_LIST_ITEMS = 100_000
+"""What a rule may build; a reduction that doubles what it has would fill the memory."""
+
+
+class ResultTooLargeError(Exception):
+    """A rule builds a text or a list beyond the bounds. It fails the evaluation, and nothing else."""
+
+
+@dataclass(slots=True)
+class _Measure:
+    """How large the part of a rule is that is being compiled."""
+
+    cost: int = 1
+    depth: int = 1
+
+    def add(self, part: _Measure) -> None:
+        self.cost += part.cost
+        self.depth = max(self.depth, part.depth + 1)
+
+    @property
+    def is_too_large(self) -> bool:
+        return self.cost > MAX_COST or self.depth > MAX_RULE_DEPTH
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +63,6 @@ class Compiled:
         constant: the result is always `value`.
         attribute: the result is this top-level attribute of the data, null when absent.
         python_truth: truth of the result is the same in Python and JsonLogic.
-        cost: how many operations one run may take.
     """
 
     run: Run
@@ -44,7 +70,6 @@ class Compiled:
     value: Any = None
     attribute: str | None = None
     python_truth: bool = False
-    cost: int = 1
 
 
 def constant(value: Any) -> Compiled:
@@ -97,8 +122,11 @@ class RuleCompiler:
     ) -> None:
         self._operators = operators
         self._references = references
-        self._known: dict[tuple[str, bool, int], Compiled] = {}
+        self._known: dict[tuple[str, bool, int], tuple[Compiled, _Measure]] = {}
         self._open: list[str] = []
+        self._level = 0
+        self._measure = _Measure()
+        self._told_too_large = False
         self.trace = trace
         self.problems: list[Problem] = []
 
@@ -113,8 +141,29 @@ class RuleCompiler:
 
     def compile(self, node: Any, scope: Scope, path: Path) -> Compiled:
         """Compile a rule or a part of one; `path` is its place in the document."""
+        if self._level >= MAX_RULE_DEPTH:
+            return self._too_large(path)
+        outer, self._measure = self._measure, _Measure()
+        self._level += 1
+        try:
+            compiled = self._compile(node, scope, path)
+        finally:
+            self._level -= 1
+            part, self._measure = self._measure, outer
+        outer.add(part)
+        # Checked before the parts come together, which for constants means: before they are computed.
+        return self._too_large(path) if outer.is_too_large else compiled
+
+    def _too_large(self, path: Path) -> Compiled:
+        message = f"the rule has more than {MAX_COST} parts or {MAX_RULE_DEPTH} levels once its $refs are followed"
+        if not self._told_too_large:
+            self._told_too_large = True
+            self.report(path, message)
+        return NULL
+
+    def _compile(self, node: Any, scope: Scope, path: Path) -> Compiled:
         if isinstance(node, (list, tuple)):
-            return self._compile_list([self.compile(item, scope, (*path, i)) for i, item in enumerate(node)])
+            return _list_of([self.compile(item, scope, (*path, i)) for i, item in enumerate(node)])
         if not isinstance(node, dict) or len(node) != 1:
             return constant(node)
         ((name, raw),) = node.items()
@@ -132,12 +181,6 @@ class RuleCompiler:
             return [self.compile(raw[0], scope, path)]
         return [self.compile(item, scope, (*path, i)) for i, item in enumerate(raw)]
 
-    def _compile_list(self, items: list[Compiled]) -> Compiled:
-        if all(item.constant for item in items):
-            return constant([item.value for item in items])
-        runs = [item.run for item in items]
-        return Compiled(run=lambda data: [run(data) for run in runs], cost=1 + sum(item.cost for item in items))
-
     def _compile_reference(self, name: str, scope: Scope, path: Path) -> Compiled:
         if name not in self._references:
             return self.report(path, f"$ref names no evaluator: {name!r}{_nearest(name, self._references)}")
@@ -148,9 +191,20 @@ class RuleCompiler:
         known = (name, scope.is_root, id(scope.supplied))
         if known not in self._known:
             self._open.append(name)
-            self._known[known] = self.compile(self._references[name], scope, ("$evaluators", name))
+            compiled = self.compile(self._references[name], scope, ("$evaluators", name))
             self._open.pop()
-        return self._known[known]
+            self._known[known] = compiled, self._measure
+            return compiled
+        compiled, measure = self._known[known]
+        self._measure.add(measure)
+        return compiled
+
+
+def _list_of(items: list[Compiled]) -> Compiled:
+    if all(item.constant for item in items):
+        return constant([item.value for item in items])
+    runs = [item.run for item in items]
+    return Compiled(run=lambda data: [run(data) for run in runs])
 
 
 def pick(arguments: Sequence[Compiled], index: int) -> Compiled:
@@ -164,8 +218,16 @@ def operation(arguments: Sequence[Compiled], run: Run, *, python_truth: bool = F
     Constant arguments are folded: the operation then runs once, now.
     """
     if all(argument.constant for argument in arguments):
+        return folded(run)
+    return Compiled(run=run, python_truth=python_truth)
+
+
+def folded(run: Run) -> Compiled:
+    """Make the compiled form of what does not depend on the data: its result, unless that is too large."""
+    try:
         return constant(run(None))
-    return Compiled(run=run, python_truth=python_truth, cost=1 + sum(argument.cost for argument in arguments))
+    except ResultTooLargeError:
+        return Compiled(run=run)
 
 
 def resolve(data: Any, names: Sequence[str]) -> Any:
@@ -206,7 +268,6 @@ def compile_var(compiler: RuleCompiler, raw: list[Any], scope: Scope, path: Path
     arguments = compiler.compile_arguments(raw, scope, path)
     where = arguments[0] if arguments else NULL
     default = arguments[1] if len(arguments) > 1 else NULL
-    cost = 1 + where.cost + default.cost
     if not where.constant:
         read, fallback = where.run, default.run
 
@@ -214,11 +275,11 @@ def compile_var(compiler: RuleCompiler, raw: list[Any], scope: Scope, path: Path
             found = read_path(read(data), data, scope)
             return fallback(data) if found is None else found
 
-        return Compiled(run=run_computed, cost=cost)
-    return _var_of_known_path(where.value, default, scope, cost)
+        return Compiled(run=run_computed)
+    return _var_of_known_path(where.value, default, scope)
 
 
-def _var_of_known_path(where: Any, default: Compiled, scope: Scope, cost: int) -> Compiled:
+def _var_of_known_path(where: Any, default: Compiled, scope: Scope) -> Compiled:
     fallback = default.run
     has_default = not (default.constant and default.value is None)
     text = "" if where is None else to_text(where)
@@ -236,20 +297,20 @@ def _var_of_known_path(where: Any, default: Compiled, scope: Scope, cost: int) -
             return resolve(data, names)
 
     elif not has_default:
-        return Compiled(run=lambda data: data.get(text), attribute=text, cost=cost)
+        return Compiled(run=lambda data: data.get(text), attribute=text)
     else:
 
         def find(data: Any) -> Any:
             return data.get(text)
 
     if not has_default:
-        return Compiled(run=find, cost=cost)
+        return Compiled(run=find)
 
     def run(data: Any) -> Any:
         found = find(data)
         return fallback(data) if found is None else found
 
-    return Compiled(run=run, cost=cost)
+    return Compiled(run=run)
 
 
 def _nearest(name: str, known: Mapping[str, Any]) -> str:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from typing import Any, NoReturn
 
-from flagmw.core.documents import MAX_DEPTH, PlaceTree
+from flagmw.core.documents import MAX_DEPTH, PlaceTree, depth_of
 from flagmw.errors import ConfigError, DocumentError, Problem
 
 MAX_VALUES = 2_000_000
@@ -143,7 +143,7 @@ class _Builder:
         for source in done.merged:
             for key, value in source.items():
                 done.value.setdefault(key, value)
-        depth = 1 + _height(done.value, self._anchors) if done.anchor else 0
+        depth = 1 + depth_of(done.value) if done.anchor else 0
         if done.anchor:
             self._anchors[done.anchor] = (done.value, done.size, depth, done.place)
         self._put(done.value, done.size, done.place, event)
@@ -229,22 +229,18 @@ class _Builder:
     def _float(text: str, event: Any) -> float:
         number = float(text)
         if number in (float("inf"), float("-inf")):
-            raise _Refused(f"{text} is beyond the range of numbers", event.start_mark)
+            raise _Refused("a number beyond the range of numbers", event.start_mark)
         return number
 
 
 def _integer(text: str, base: int, event: Any) -> int:
     try:
-        return int(text, base)
-    except ValueError:
+        number = int(text, base)
+        str(number)
+    except ValueError:  # more digits than Python converts
         _refuse_integer(event)
+    return number
 
 
 def _refuse_integer(event: Any) -> NoReturn:
-    raise _Refused("an integer of too many digits", event.start_mark)
-
-
-def _height(value: Any, anchors: Any) -> int:
-    from flagmw.core.json_text import depth_of  # noqa: PLC0415  # only for anchored values
-
-    return depth_of(value)
+    raise _Refused("a number beyond the range of numbers", event.start_mark)

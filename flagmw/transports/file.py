@@ -235,6 +235,8 @@ class FileSource:
         info = os.stat(path)
         if stat.S_ISDIR(info.st_mode):
             raise IsADirectoryError(21, "is a directory")
+        if path.suffix not in SUFFIXES:
+            raise TransportError(f"{path}: a flag file ends in {', '.join(SUFFIXES)}, got {path.suffix!r}")
         if not stat.S_ISREG(info.st_mode):
             raise TransportError(f"{path}: is not a regular file")
         if info.st_size > self._max_bytes:

@@ -219,10 +219,12 @@ def test_a_file_over_the_limit_is_refused_and_the_good_flags_stay(start: Callabl
     assert served(client) == 0
 
 
-@pytest.mark.parametrize("what", ["directory", "fifo", "loop"])
+@pytest.mark.parametrize("what", ["directory", "fifo", "loop", "another ending"])
 def test_a_path_that_is_no_readable_file_is_explained(start: Callable[..., Client], tmp_path: Path, what: str) -> None:
-    path = tmp_path / "flags.json"
-    if what == "directory":
+    path = tmp_path / ("flags.other" if what == "another ending" else "flags.json")
+    if what == "another ending":
+        path.write_text(text(0))
+    elif what == "directory":
         path.mkdir()
     elif what == "fifo":
         os.mkfifo(path)

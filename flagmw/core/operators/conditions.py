@@ -47,14 +47,13 @@ def _traced(
             tell(path, f"condition {number}", holds)
         return holds
 
-    return Compiled(run=run, python_truth=True, cost=condition.cost), then
+    return Compiled(run=run, python_truth=True), then
 
 
 def _choice(condition: Compiled, then: Compiled, otherwise: Compiled) -> Compiled:
     if condition.constant:
         return then if truthy(condition.value) else otherwise
     holds, first, second = condition.run, then.run, otherwise.run
-    cost = 1 + condition.cost + then.cost + otherwise.cost
     run: Run
     if not condition.python_truth:
 
@@ -84,7 +83,7 @@ def _choice(condition: Compiled, then: Compiled, otherwise: Compiled) -> Compile
         def run(data: Any) -> Any:
             return first(data) if holds(data) else second(data)
 
-    return Compiled(run=run, cost=cost, python_truth=then.python_truth and otherwise.python_truth)
+    return Compiled(run=run, python_truth=then.python_truth and otherwise.python_truth)
 
 
 def and_(compiler: RuleCompiler, raw: list[Any], scope: Scope, path: Path) -> Compiled:

@@ -20,7 +20,7 @@ from flagmw.core.jsonlogic import (
     RuleCompiler,
     Run,
     Scope,
-    constant,
+    folded,
     pick,
     read_path,
 )
@@ -47,7 +47,7 @@ def missing(compiler: RuleCompiler, raw: list[Any], scope: Scope, path: Path) ->
             keys = list(keys[0])
         return _absent(keys, data, scope)
 
-    return Compiled(run=run, cost=1 + sum(argument.cost for argument in arguments))
+    return Compiled(run=run)
 
 
 def missing_some(compiler: RuleCompiler, raw: list[Any], scope: Scope, path: Path) -> Compiled:
@@ -61,7 +61,7 @@ def missing_some(compiler: RuleCompiler, raw: list[Any], scope: Scope, path: Pat
         absent = _absent(names, data, scope)
         return [] if len(names) - len(absent) >= to_number(needed.run(data)) else absent
 
-    return Compiled(run=run, cost=1 + needed.cost + keys.cost)
+    return Compiled(run=run)
 
 
 def with_body(apply: Callable[[Sequence[Any], Run], Any], otherwise: Any) -> Operator:
@@ -76,8 +76,8 @@ def with_body(apply: Callable[[Sequence[Any], Run], Any], otherwise: Any) -> Ope
             return apply(values, each) if isinstance(values, LISTS) else otherwise()
 
         if items.constant:
-            return constant(run(None))
-        return Compiled(run=run, cost=1 + items.cost + body.cost)
+            return folded(run)
+        return Compiled(run=run)
 
     return compile_with_body
 
@@ -104,8 +104,8 @@ def reduce(compiler: RuleCompiler, raw: list[Any], scope: Scope, path: Path) -> 
         return result
 
     if items.constant and start.constant:
-        return constant(run(None))
-    return Compiled(run=run, cost=1 + items.cost + body.cost + start.cost)
+        return folded(run)
+    return Compiled(run=run)
 
 
 def log(compiler: RuleCompiler, raw: list[Any], scope: Scope, path: Path) -> Compiled:

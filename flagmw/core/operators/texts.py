@@ -14,7 +14,10 @@ from flagmw.core.coercion import (
 )
 from flagmw.core.jsonlogic import (
     LISTS,
+    MAX_LIST_ITEMS,
+    MAX_TEXT_CHARS,
     Compiled,
+    ResultTooLargeError,
     RuleCompiler,
     Run,
     Scope,
@@ -33,7 +36,10 @@ def cat(compiler: RuleCompiler, raw: list[Any], scope: Scope, path: Path) -> Com
 
     def run(data: Any) -> str:
         parts = [each(data) for each in runs]
-        return "".join([part if part.__class__ is str else to_text(part) for part in parts if part is not None])
+        texts = [part if part.__class__ is str else to_text(part) for part in parts if part is not None]
+        if sum(map(len, texts)) > MAX_TEXT_CHARS:
+            raise ResultTooLargeError
+        return "".join(texts)
 
     return operation(arguments, run, python_truth=True)
 
@@ -127,6 +133,8 @@ def merge(compiler: RuleCompiler, raw: list[Any], scope: Scope, path: Path) -> C
                 merged.extend(value)
             else:
                 merged.append(value)
+            if len(merged) > MAX_LIST_ITEMS:
+                raise ResultTooLargeError
         return merged
 
     return operation(arguments, run)

@@ -70,7 +70,7 @@ def fractional_operator(version: Fractional) -> Operator:
         if all(element.constant for element in elements[1:]):
             values = [element.value for element in elements]
             _warn_of_rows(compiler, values if isinstance(values[0], list) else values[1:], path, len(raw))
-        return Compiled(run=run, cost=1 + sum(element.cost for element in elements))
+        return Compiled(run=run)
 
     return compile_fractional
 

@@ -53,7 +53,7 @@ def _sem_ver(compiler: RuleCompiler, raw: list[Any], scope: Scope, path: Path) -
         compiler.warn(path, f"sem_ver takes version, operator, version; got {len(arguments)} arguments, it gives null")
         return NULL
     left, name, right = arguments
-    if name.constant and name.value not in COMPARISONS:
+    if name.constant and (type(name.value) is not str or name.value not in COMPARISONS):
         compiler.warn((*path, 1), f"sem_ver has no operator {name.value!r}; it gives null")
         return NULL
     run: Run
