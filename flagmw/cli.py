@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 from flagmw import __version__
 from flagmw.context import UserContext
-from flagmw.core.documents import Document, parse, place_problems
+from flagmw.core.documents import Document
 from flagmw.core.evaluating import evaluate
+from flagmw.core.parsing import parse, place_problems
 from flagmw.core.snapshot import Snapshot, evaluation_of
 from flagmw.dialects.flagd import FlagdDialect, check, explain
 from flagmw.dialects.flagd.fractional import Fractional

@@ -18,6 +18,7 @@ from flagmw.dialects.flagd import FlagdDialect
 from flagmw.dialects.flagd.fractional import Fractional
 from flagmw.errors import ConfigError
 from flagmw.events import Sink
+from flagmw.lifecycle.imports import import_optional
 from flagmw.transports import Source
 from flagmw.transports.file import SUFFIXES, FileSource
 from flagmw.transports.memory import MemoryChannel, MemorySource
@@ -97,6 +98,8 @@ class FlagFile:
 
     def source(self) -> Source:
         """Make a source that reads and watches the files."""
+        if any(path.suffix != ".json" for path in self.paths):
+            import_optional("yaml")  # here, where a fork waits for it, rather than in the parser
         return FileSource(
             self.paths,
             max_bytes=self.max_bytes,

@@ -1,14 +1,13 @@
 """Documents: flag definitions as they arrive, and their parsed form with the place of each value.
 
-A transport brings `Document`s, a dialect parses and compiles them. The text formats live in `json_text` and
-`yaml_text`; this module chooses between them and holds what they share.
+A transport brings `Document`s, a dialect parses (`parsing`) and compiles them. Here is what both text formats share.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,13 +74,14 @@ def digest_of(name: str, value: Any) -> bytes:
         DocumentError: the value is not JSON.
     """
     try:
-        text = json.dumps(value, sort_keys=True, allow_nan=False, default=_as_json)
+        text = json.dumps(value, sort_keys=True, allow_nan=False, default=as_json)
     except (TypeError, ValueError, RecursionError) as error:
         raise DocumentError(name, (Problem(message=f"not a JSON value: {error}"),)) from None
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
-def _as_json(value: Any) -> Any:
+def as_json(value: Any) -> Any:
+    """Give a mapping that is no dict to `json.dumps` as one."""
     if isinstance(value, Mapping):
         return dict(value)
     raise TypeError(f"type {type(value).__name__}")
@@ -96,63 +96,3 @@ def depth_of(value: Any) -> int:
             break
         level = [inner for item in level for inner in (item.values() if isinstance(item, dict) else item)]
     return depth
-
-
-def parse(document: Document) -> Any:
-    """Parse a document's text into JSON values.
-
-    Raises:
-        DocumentError: not UTF-8, a syntax error, a duplicate key, nested too deeply, or aliases that explode;
-            with line and column.
-    """
-    if not isinstance(document.content, bytes):
-        try:
-            value = json.loads(json.dumps(document.content, default=_as_json, allow_nan=False))
-        except (TypeError, ValueError, RecursionError) as error:
-            raise DocumentError(document.name, (Problem(message=f"not a JSON value: {error}"),)) from None
-        if depth_of(value) > MAX_DEPTH:
-            raise DocumentError(document.name, (Problem(message=f"nested deeper than {MAX_DEPTH} levels"),))
-        return value
-    text = _decode(document.name, document.content)
-    if document.is_yaml:
-        from flagmw.core.yaml_text import parse_yaml  # noqa: PLC0415  # PyYAML is optional
-
-        return parse_yaml(document.name, text)
-    from flagmw.core.json_text import parse_json  # noqa: PLC0415  # beside its twin
-
-    return parse_json(document.name, text)
-
-
-def place_problems(document: Document, problems: Sequence[Problem]) -> tuple[Problem, ...]:
-    """Give the problems of a document that was parsed with their lines and columns filled in, in text order.
-
-    Reads the text a second time: only broken documents pay for places.
-    """
-    if not isinstance(document.content, bytes):
-        return tuple(problems)
-    text = _decode(document.name, document.content)
-    if document.is_yaml:
-        from flagmw.core.yaml_text import places  # noqa: PLC0415  # PyYAML is optional
-    else:
-        from flagmw.core.json_text import places  # noqa: PLC0415  # beside its twin
-    tree = places(text)
-    placed = []
-    for problem in problems:
-        line, column = tree.find(problem.path)
-        placed.append(
-            Problem(message=problem.message, path=problem.path, line=line, column=column, severity=problem.severity)
-        )
-    return tuple(sorted(placed, key=lambda problem: (problem.line, problem.column)))
-
-
-def _decode(name: str, content: bytes) -> str:
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        before = content[: error.start]
-        line = before.count(b"\n") + 1
-        column = len(before) - (before.rfind(b"\n") + 1) + 1
-        problem = Problem(
-            message=f"not UTF-8: byte 0x{content[error.start]:02x}; save the file as UTF-8", line=line, column=column
-        )
-        raise DocumentError(name, (problem,)) from None

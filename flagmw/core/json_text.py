@@ -10,6 +10,7 @@ import json
 import math
 import re
 import sys
+from bisect import bisect_right
 from typing import Any, NoReturn
 
 from flagmw.core.documents import MAX_DEPTH, PlaceTree, depth_of
@@ -109,8 +110,6 @@ class _Scan:
         self.stopped_on = ""
 
     def place(self, offset: int) -> tuple[int, int]:
-        from bisect import bisect_right  # noqa: PLC0415  # only for broken documents
-
         line = bisect_right(self._lines, offset)
         return line, offset - self._lines[line - 1] + 1
 

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from flagmw.core.documents import Document
 from flagmw.errors import TransportError
+from flagmw.lifecycle.imports import import_optional
 from flagmw.transports import Delivery, Receiver
 
 logger = logging.getLogger("flagmw")
@@ -111,9 +112,8 @@ class FileSource:
 
     def _watched(self, stopping: threading.Event) -> Iterator[None]:
         """Wake on notifications. Ends when they cannot be had, or when other directories are to be watched."""
-        try:
-            from watchfiles import watch  # noqa: PLC0415  # optional, and starts nothing until it is used
-        except ImportError:
+        watchfiles = import_optional("watchfiles")
+        if watchfiles is None:
             self._watch = False
             return
         directories = self._directories()
@@ -121,7 +121,7 @@ class FileSource:
             return
         logging.getLogger("watchfiles.main").addFilter(_not_ours)
         try:
-            for _ in watch(
+            for _ in watchfiles.watch(
                 *directories,
                 stop_event=stopping,
                 recursive=False,

@@ -9,6 +9,8 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.unit.support import flag
 
 PRELUDE = """
@@ -54,15 +56,15 @@ def threads():
 """
 
 
-def run(program: str, folder: Path, *, timeout_s: float = 60.0) -> Any:
+def run(program: str, folder: Path, *, name: str = "flags.json") -> Any:
     """Run a program on a flag file and give what it prints as JSON; it must end well and say nothing else."""
-    path = folder / "flags.json"
+    path = folder / name
     path.write_text(json.dumps({"flags": {"f": flag({"v": 0}, "v")}}))
     done = subprocess.run(
         [sys.executable, "-c", PRELUDE + textwrap.dedent(program), str(path)],
         capture_output=True,
         text=True,
-        timeout=timeout_s,
+        timeout=60.0,
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
@@ -115,7 +117,9 @@ def test_a_child_reads_the_file_anew_in_its_first_use(tmp_path: Path) -> None:
     assert found == 7
 
 
-def test_a_fork_while_another_thread_starts_the_client_does_no_harm(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["flags.json", "flags.yaml"])
+def test_a_fork_while_another_thread_starts_the_client_does_no_harm(tmp_path: Path, name: str) -> None:
+    """The first start imports what it needs, and a module's lock that is held at a fork is held for ever."""
     found = run(
         """
         answers = []
@@ -129,6 +133,7 @@ def test_a_fork_while_another_thread_starts_the_client_does_no_harm(tmp_path: Pa
         print(json.dumps(answers))
         """,
         tmp_path,
+        name=name,
     )
     assert found == [0] * 30
 

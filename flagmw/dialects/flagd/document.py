@@ -12,8 +12,9 @@ from typing import Any
 
 from flagmw.context import UserContext
 from flagmw.core.coercion import to_text
-from flagmw.core.documents import Document, digest_of, parse, place_problems
+from flagmw.core.documents import Document, digest_of
 from flagmw.core.jsonlogic import Compiled, RuleCompiler, Scope, Trace
+from flagmw.core.parsing import parse, place_problems
 from flagmw.core.snapshot import (
     CompiledFlag,
     Outcome,

@@ -11,7 +11,8 @@ from difflib import get_close_matches
 from typing import Any
 
 from flagmw.context import UserContext
-from flagmw.core.documents import Document, parse, place_problems
+from flagmw.core.documents import Document
+from flagmw.core.parsing import parse, place_problems
 from flagmw.dialects.flagd.document import FlagdDialect
 from flagmw.dialects.flagd.fractional import Fractional
 from flagmw.dialects.flagd.validity import FLAG_MEMBERS, document_problems
