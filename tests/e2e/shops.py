@@ -54,7 +54,8 @@ def copy_app(name: str, target: Path) -> None:
 
 def run_command(name: str, directory: Path, port: int | str, **options: Any) -> subprocess.Popen[str]:
     """Start `run.py` on a copy of the apps."""
-    environment = {**os.environ, "PORT": str(port), "PYTHONUNBUFFERED": "1"}
+    inherited = {name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
+    environment = {**inherited, "PORT": str(port), "PYTHONUNBUFFERED": "1"}
     return subprocess.Popen(
         [sys.executable, "run.py", name], cwd=directory, env=environment, text=True, start_new_session=True, **options
     )
