@@ -74,11 +74,18 @@ class Flags:
 
     def is_enabled(self, key: str, default: bool = False) -> bool:
         """Tell whether a boolean flag is on."""
+        try:
+            outcome = self._memo[key]
+        except Exception:  # not read yet, or a key that cannot be hashed
+            return bool(value_of(self._typed(key, "boolean"), default))
+        value = outcome.value
+        if outcome.direct and value.__class__ is bool and self._overrides is overrides.current:
+            return value
         return bool(value_of(self._typed(key, "boolean"), default))
 
     def boolean(self, key: str, default: bool = False) -> bool:
         """Give a boolean flag's value."""
-        return bool(value_of(self._typed(key, "boolean"), default))
+        return self.is_enabled(key, default)
 
     def string(self, key: str, default: str = "") -> str:
         """Give a string flag's value."""

@@ -185,11 +185,19 @@ class Client:
 
     def is_enabled(self, key: str, user: User, default: bool = False) -> bool:
         """Tell whether a boolean flag is on for a user."""
+        state = self._processes.state
+        runtime = state[1] if state is not None and state[0] == getpid() else self._processes.get()
+        if runtime.sink is None and type(user) is UserContext:
+            outcome = evaluate(runtime.snapshot, key, user)
+            value = outcome.value
+            if outcome.direct and value.__class__ is bool:
+                return value
+            return bool(value_of(self.noted(key, as_kind(outcome, "boolean")), default))
         return bool(self._read(key, user, default, "boolean"))
 
     def boolean(self, key: str, user: User, default: bool = False) -> bool:
         """Give a boolean flag's value for a user."""
-        return bool(self._read(key, user, default, "boolean"))
+        return self.is_enabled(key, user, default)
 
     def string(self, key: str, user: User, default: str = "") -> str:
         """Give a string flag's value for a user."""

@@ -17,6 +17,7 @@ from flagmw.context import UserContext
 from flagmw.core.snapshot import Outcome, failed
 from flagmw.errors import ConfigError, ContextError
 from flagmw.evaluation import ErrorCode
+from flagmw.frozen import FrozenDict
 from flagmw.http import AnonymousCookie, AnonymousIds, RequestFacts
 from flagmw.once import LogOnce
 
@@ -159,6 +160,7 @@ def with_request(context: UserContext, facts: RequestFacts, key: str | None) -> 
         return context if context.key == key else context.replace(key=key)
     return context.replace(
         key=key,
-        attributes={**context.attributes, REQUEST_ATTRIBUTE: facts.attributes()},
+        # Texts of a bounded length: nothing that a context would have to check or copy.
+        attributes=FrozenDict({**context.attributes, REQUEST_ATTRIBUTE: FrozenDict(facts.attributes())}),
         private=context.private | {REQUEST_ATTRIBUTE},
     )

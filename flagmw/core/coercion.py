@@ -1,7 +1,7 @@
 """How rules read values: truth, numbers, texts, equality and order as JavaScript has them.
 
 JsonLogic was defined by a JavaScript program; these are its conversions on JSON values (null, boolean, number,
-string, list, mapping). Lists may be tuples: contexts are immutable. Nothing here raises.
+string, list, mapping). Lists may be tuples: contexts are immutable. Nothing here raises but `ResultTooLargeError`.
 
 Source: the flagd rule reference, "Coercions"; vectors `equality`, `ordering`, `arithmetic`, `strings`.
 """
@@ -16,6 +16,15 @@ _JS_SPACE = " \t\n\r\v\f\u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u
 _DECIMAL = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _HEXADECIMAL = re.compile(r"0[xX][0-9a-fA-F]+")
 _INFINITIES = {"Infinity": math.inf, "+Infinity": math.inf, "-Infinity": -math.inf}
+
+
+MAX_TEXT_CHARS = 1_000_000
+MAX_LIST_ITEMS = 100_000
+"""What a rule may build; a reduction that doubles what it has would fill the memory."""
+
+
+class ResultTooLargeError(Exception):
+    """A rule builds a text or a list beyond the bounds. It fails the evaluation, and nothing else."""
 
 
 def truthy(value: Any) -> bool:
@@ -71,8 +80,19 @@ def to_text(value: Any) -> str:
     if kind is float:
         return _float_text(value)
     if isinstance(value, (list, tuple)):
-        return ",".join("" if item is None else to_text(item) for item in value)
+        return _list_text(value, [MAX_LIST_ITEMS])
     return "[object Object]"
+
+
+def _list_text(values: Any, left: list[int]) -> str:
+    """Write out a list whose parts may be the same list many times over: `left` bounds what all of them have."""
+    left[0] -= len(values)
+    if left[0] < 0:
+        raise ResultTooLargeError
+    return ",".join(
+        _list_text(item, left) if isinstance(item, (list, tuple)) else "" if item is None else to_text(item)
+        for item in values
+    )
 
 
 def _float_text(number: float) -> str:

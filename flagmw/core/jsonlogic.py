@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
-from flagmw.core.coercion import to_text
+from flagmw.core.coercion import ResultTooLargeError, to_text
 from flagmw.errors import Path, Problem
 
 Run = Callable[[Any], Any]
@@ -29,14 +29,6 @@ MAX_COST = 100_000
 
 MAX_RULE_DEPTH = 100
 """How deep these may be nested: they become nested calls."""
-
-MAX_TEXT_CHARS = 1_000_000
-MAX_LIST_ITEMS = 100_000
-"""What a rule may build; a reduction that doubles what it has would fill the memory."""
-
-
-class ResultTooLargeError(Exception):
-    """A rule builds a text or a list beyond the bounds. It fails the evaluation, and nothing else."""
 
 
 @dataclass(slots=True)
@@ -144,7 +136,8 @@ class RuleCompiler:
         """Compile a rule or a part of one; `path` is its place in the document."""
         if self._level >= MAX_RULE_DEPTH:
             return self._too_large(path)
-        outer, self._measure = self._measure, _Measure()
+        # Texts and numbers count for nothing: a list of all customers is long, not complicated.
+        outer, self._measure = self._measure, _Measure(cost=1 if isinstance(node, (dict, *LISTS)) else 0)
         self._level += 1
         try:
             compiled = self._compile(node, scope, path)
@@ -174,7 +167,10 @@ class RuleCompiler:
         path = (*path, name)
         if operator is None:
             return self.report(path, f"unknown operator {name!r}{_nearest(name, self._operators)}")
-        return operator(self, raw if isinstance(raw, list) else [raw], scope, path)
+        try:
+            return operator(self, raw if isinstance(raw, list) else [raw], scope, path)
+        except ResultTooLargeError:  # constants that are put together now
+            return self._too_large(path)
 
     def compile_arguments(self, raw: Sequence[Any], scope: Scope, path: Path) -> list[Compiled]:
         """Compile each argument of an operator."""

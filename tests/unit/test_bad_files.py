@@ -383,6 +383,22 @@ def test_a_reduction_that_doubles_what_it_has_neither_hangs_nor_fills_the_memory
     assert time.monotonic() - began < QUICK_S
 
 
+@pytest.mark.parametrize("operator", ["cat", "==", "+", "in", "var", "substr", "missing"])
+@pytest.mark.parametrize("items", [list(range(64)), {"var": "many"}], ids=["constant", "variable"])
+def test_a_list_that_holds_itself_many_times_over_is_not_written_out(operator: str, items: Any) -> None:
+    twice = {"reduce": [items, [{"var": "accumulator"}, {"var": "accumulator"}], "x"]}
+    began = time.monotonic()
+    snapshot = compiled(with_rule({"if": [{operator: [twice, "a"]}, "a", "a"]}))
+    snapshot.flags["f"].evaluate(USER)
+    assert time.monotonic() - began < QUICK_S
+
+
+def test_a_long_list_of_texts_is_no_large_rule() -> None:
+    texts = [f"user-{number}" for number in range(200_000)]
+    outcome = compiled(with_rule({"if": [{"in": [{"var": "targetingKey"}, texts]}, "a"]})).flags["f"].evaluate(USER)
+    assert outcome.variation == "a"
+
+
 @pytest.mark.parametrize("text", ["1" * 500_000 + "x", "1" * 500_000 + ".", " " * 500_000 + "x", "0x" + "f" * 500_000])
 def test_a_long_text_is_read_as_a_number_at_once(text: str) -> None:
     began = time.monotonic()

@@ -8,16 +8,16 @@ from __future__ import annotations
 from typing import Any
 
 from flagmw.core.coercion import (
+    MAX_LIST_ITEMS,
+    MAX_TEXT_CHARS,
+    ResultTooLargeError,
     strict_equal,
     to_number,
     to_text,
 )
 from flagmw.core.jsonlogic import (
     LISTS,
-    MAX_LIST_ITEMS,
-    MAX_TEXT_CHARS,
     Compiled,
-    ResultTooLargeError,
     RuleCompiler,
     Run,
     Scope,
