@@ -42,7 +42,7 @@ class Flags:
         pin: who makes the request, and the flags of its moment; None as long as nothing was read.
     """
 
-    __slots__ = ("_building", "_lock", "_memo", "_overrides", "_request", "_visitors", "client", "pin")
+    __slots__ = ("_building_in", "_lock", "_memo", "_overrides", "_request", "_visitors", "client", "pin")
 
     def __init__(self, client: Client, visitors: Visitors[Any], request: Any) -> None:
         """Remember where to look; `visitors` is asked about `request` at the first read."""
@@ -52,8 +52,8 @@ class Flags:
         self._memo: dict[str, Outcome] = {}
         self._overrides: Mapping[str, Outcome] | None = None
         self.pin: tuple[Visitor, Snapshot | None] | None = None
-        self._building = False
-        self._lock = threading.RLock()
+        self._building_in = 0
+        self._lock = threading.Lock()
 
     # --- reading --------------------------------------------------------------------------------------------
 
@@ -123,7 +123,7 @@ class Flags:
 
         The flags stay those of the request's moment; each is evaluated anew when it is read.
         """
-        held = self._lock.acquire(timeout=WAIT_S)
+        held = self._building_in != threading.get_ident() and self._lock.acquire(timeout=WAIT_S)
         try:
             before = self.pin
             visitor = self._visitors.identified(self._request, self.visitor, user)
@@ -192,20 +192,20 @@ class Flags:
         pin = self.pin
         if pin is not None:
             return pin
+        if self._building_in == threading.get_ident():
+            return _REENTERED, None
         # Bounded, because a user builder in another thread may wait for the very event loop that waits here.
         if not self._lock.acquire(timeout=WAIT_S):
             return _UNANSWERED, None
         try:
             if self.pin is not None:
                 return self.pin
-            if self._building:
-                return _REENTERED, None
-            self._building = True
+            self._building_in = threading.get_ident()
             try:
                 snapshot = self.client.snapshot()
                 visitor = self._visitors.find(self._request)
             finally:
-                self._building = False
+                self._building_in = 0
             if self.pin is None:  # or `identify` has grown tired of waiting
                 self.pin = (visitor, snapshot)
                 self._request = None  # a request refers to its accessor: this ends the cycle

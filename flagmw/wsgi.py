@@ -86,14 +86,15 @@ class _Response:
     A server does not send headers before the first bytes either (PEP 3333), so nobody can tell the difference.
     """
 
-    __slots__ = ("_before", "_environ", "_flags", "_held", "_server_write", "_start_response", "begun")
+    __slots__ = ("_before", "_environ", "_flags", "_held", "_server_write", "_start_response", "begun", "is_open")
 
     def __init__(
         self, flags: Flags, before: Flags | None, environ: WSGIEnvironment, start_response: StartResponse
     ) -> None:
         self._flags = flags
         self._before = before
-        self._environ: WSGIEnvironment | None = environ
+        self._environ = environ
+        self.is_open = True
         self._start_response = start_response
         self._held: tuple[str, list[tuple[str, str]], ExcInfo | None] | None = None
         self.begun = False
@@ -138,16 +139,12 @@ class _Response:
 
     def finish(self) -> None:
         """Take the accessor back, and leave no cycle of accessor and environ for the garbage collector."""
+        self.is_open = False
         flags, environ = self._flags, self._environ
-        if environ is None:
-            return
-        self._environ = None
         if current_flags.get() is flags:
             current_flags.set(self._before)
-        if flags.pin is None:
-            kept = environ.copy()
-            kept.pop(ENVIRON_KEY, None)
-            flags.keep(kept)
+        if flags.pin is None and environ.get(ENVIRON_KEY) is flags:
+            del environ[ENVIRON_KEY]
 
 
 class _Body:
@@ -182,7 +179,8 @@ class _Body:
 
     def __del__(self) -> None:
         """Take the accessor back from a response that nobody has closed, as tests often leave theirs."""
-        self._response.finish()
+        if self._response.is_open:
+            self._response.finish()
 
 
 def _is_file(body: object, environ: WSGIEnvironment) -> bool:

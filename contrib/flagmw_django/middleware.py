@@ -20,7 +20,6 @@ from django.utils.cache import patch_vary_headers
 from flagmw import ConfigError
 from flagmw.accessor import Flags
 from flagmw.binding import current_flags, unbind
-from flagmw.users import Visitors
 from flagmw_django.conf import setup
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase | Awaitable[HttpResponseBase]]
@@ -55,41 +54,39 @@ class FlagMiddleware:
             return self._get_response(request)  # installed twice
         if self._is_async:
             return self._answer_async(request)
-        flags, before, visitors = _begin(request)
+        flags, before = _begin(request)
         try:
             response: HttpResponseBase = self._get_response(request)  # type: ignore[assignment]  # sync by `__init__`
         except BaseException:
             unbind(flags, before)
             raise
-        return _finish(response, flags, before, visitors)
+        return _finish(request, response, flags, before)
 
     async def _answer_async(self, request: HttpRequest) -> HttpResponseBase:
-        flags, before, visitors = _begin(request)
+        flags, before = _begin(request)
         try:
             response: HttpResponseBase = await self._get_response(request)  # type: ignore[misc]  # async by `__init__`
         except BaseException:
             unbind(flags, before)
             raise
-        return _finish(response, flags, before, visitors)
+        return _finish(request, response, flags, before)
 
 
-def _begin(request: HttpRequest) -> tuple[Flags, Flags | None, Visitors[HttpRequest]]:
+def _begin(request: HttpRequest) -> tuple[Flags, Flags | None]:
     """Make a request's flags and let `flagmw.flags` stand for them; it stood for the second that is returned."""
     now, before = setup(), current_flags.get()
     flags = Flags(now.client, now.visitors, request)
     request.flags = flags  # type: ignore[attr-defined]  # see `FlagsRequest`
     current_flags.set(flags)
-    return flags, before, now.visitors
+    return flags, before
 
 
-def _finish(
-    response: HttpResponseBase, flags: Flags, before: Flags | None, visitors: Visitors[HttpRequest]
-) -> HttpResponseBase:
+def _finish(request: HttpRequest, response: HttpResponseBase, flags: Flags, before: Flags | None) -> HttpResponseBase:
     """Add to a response what it needs because of what was read, and unbind, at once or when it has been sent."""
     visitor = flags.visitor
     if visitor is not None:
         patch_vary_headers(response, ("Cookie",))
-        ids = visitors.ids
+        ids = setup().visitors.ids
         if visitor.anonymous_id is not None and ids is not None:
             attributes = ids.attributes(is_secure=visitor.is_secure)
             response.set_cookie(ids.cookie.name, ids.signed(visitor.anonymous_id), **attributes)
@@ -98,6 +95,8 @@ def _finish(
         request_finished.connect(_unbind_sent, dispatch_uid="flagmw_django")  # only apps that stream pay for it
     else:
         unbind(flags, before)
+        if visitor is None and getattr(request, "flags", None) is flags:
+            del request.flags  # type: ignore[attr-defined]  # leaves no cycle for the garbage collector
     return response
 
 
