@@ -165,10 +165,15 @@ class Client:
         """Give the flag's value for a user, of whatever type it is; `default` when there is none."""
         state = self._processes.state
         runtime = state[1] if state is not None and state[0] == getpid() else self._processes.get()
-        if runtime.sink is None and type(user) is UserContext:
-            outcome = evaluate(runtime.snapshot, key, user)
-            return outcome.value if outcome.direct else value_of(self.noted(key, outcome), default)
-        return self._read(key, user, default, None)
+        snapshot = runtime.snapshot
+        if runtime.sink is not None or type(user) is not UserContext or snapshot is None or overrides.current:
+            return self._read(key, user, default, None)
+        try:
+            flag = snapshot.flags[key]
+        except Exception:  # no such flag, or no key that can be looked up
+            return self._read(key, user, default, None)
+        outcome = flag.evaluate(user)
+        return outcome.value if outcome.direct else value_of(self.noted(key, outcome), default)
 
     def variation_detail(self, key: str, user: User, default: Any = None, kind: Kind | None = None) -> Evaluation:
         """Give the flag's value for a user, with the variation and the reason.

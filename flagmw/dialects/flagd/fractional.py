@@ -34,16 +34,22 @@ class Hashing:
     Attributes:
         of_value: hashes an explicit bucketing value; None when it cannot be one.
         of_flag: from a flag key to what hashes it together with a targeting key, when the rule states no value.
+        is_plain: it hashes the one after the other as they are, for which there is a short way.
 
     Both raise ValueError for what cannot be encoded, such as a lone surrogate.
     """
 
     of_value: Callable[[Any], int | None]
     of_flag: Callable[[str], Callable[[str], int]]
+    is_plain: bool
+
+
+def _start(flag_key: str) -> bytes:
+    return flag_key.encode("utf-8", "surrogatepass")
 
 
 def _of_flag_v2(flag_key: str) -> Callable[[str], int]:
-    start = flag_key.encode("utf-8", "surrogatepass")
+    start = _start(flag_key)
     return lambda targeting_key: murmur3_32(start + targeting_key.encode())
 
 
@@ -52,9 +58,15 @@ def _of_flag_v3(flag_key: str) -> Callable[[str], int]:
 
 
 _V2 = Hashing(
-    of_value=lambda value: murmur3_32(value.encode()) if value.__class__ is str else None, of_flag=_of_flag_v2
+    of_value=lambda value: murmur3_32(value.encode()) if value.__class__ is str else None,
+    of_flag=_of_flag_v2,
+    is_plain=True,
 )
-_V3 = Hashing(of_value=lambda value: None if value is None else murmur3_32(encode_cbor(value)), of_flag=_of_flag_v3)
+_V3 = Hashing(
+    of_value=lambda value: None if value is None else murmur3_32(encode_cbor(value)),
+    of_flag=_of_flag_v3,
+    is_plain=False,
+)
 
 
 def fractional_operator(version: Fractional) -> Operator:
@@ -100,9 +112,27 @@ def _quickest(elements: list[Compiled], scope: Scope, hashing: Hashing) -> Run:
         return run_computed
     if first.constant and isinstance(first.value, list):
         table = _table([element.value for element in elements])
-        return NULL.run if table is None or not scope.is_root else _run_by_context(table, of_key)
+        if table is None or not scope.is_root:
+            return NULL.run
+        return _run_by_plain_context(table, _start(flag_key)) if hashing.is_plain else _run_by_context(table, of_key)
     table = _table([row.value for row in rows])
     return run_computed if table is None else _run_by_value(table, first.run, hashing.of_value, run_computed)
+
+
+def _run_by_plain_context(table: Table, start: bytes) -> Run:
+    """Do what `_run_by_context` does, for the most frequent rollout, with a call less."""
+    bounds, variants = table
+
+    def run(data: Any) -> Any:
+        key = data.get("targetingKey")
+        if not key:
+            return None
+        try:
+            return variants[bisect_right(bounds, murmur3_32(start + key.encode()))]
+        except ValueError:
+            return None
+
+    return run
 
 
 def _run_by_context(table: Table, of_key: Callable[[str], int]) -> Run:
