@@ -5,6 +5,7 @@ Source: the flagd rule reference, "Operators"; vectors `conditionals`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from flagmw.core.coercion import (
@@ -86,26 +87,30 @@ def _choice(condition: Compiled, then: Compiled, otherwise: Compiled) -> Compile
     return Compiled(run=run, python_truth=then.python_truth and otherwise.python_truth)
 
 
-def and_(compiler: RuleCompiler, raw: list[Any], scope: Scope, path: Path) -> Compiled:
-    """Compile `and`: the first falsy value, else the last."""
-    arguments = compiler.compile_arguments(raw, scope, path)
-    if not arguments:
-        return NULL
-    runs = [argument.run for argument in arguments]
-    run: Run
-    if all(argument.python_truth for argument in arguments[:-1]):
-        run = _python_and(runs)
-    else:
+def _junction(in_python: Callable[[list[Run]], Run], *, stops_at: bool) -> Operator:
+    """Make `and` or `or`: the first argument whose truth is `stops_at`, else the last one."""
 
-        def run(data: Any) -> Any:
-            result = None
-            for each in runs:
-                result = each(data)
-                if not truthy(result):
-                    return result
-            return result
+    def compile_junction(compiler: RuleCompiler, raw: list[Any], scope: Scope, path: Path) -> Compiled:
+        arguments = compiler.compile_arguments(raw, scope, path)
+        if not arguments:
+            return NULL
+        runs = [argument.run for argument in arguments]
+        run: Run
+        if all(argument.python_truth for argument in arguments[:-1]):
+            run = in_python(runs)
+        else:
 
-    return operation(arguments, run, python_truth=all(argument.python_truth for argument in arguments))
+            def run(data: Any) -> Any:
+                result = None
+                for each in runs:
+                    result = each(data)
+                    if truthy(result) is stops_at:
+                        return result
+                return result
+
+        return operation(arguments, run, python_truth=all(argument.python_truth for argument in arguments))
+
+    return compile_junction
 
 
 def _python_and(runs: list[Run]) -> Run:
@@ -118,28 +123,6 @@ def _python_and(runs: list[Run]) -> Run:
     return lambda data: a(data) and b(data) and c(data)
 
 
-def or_(compiler: RuleCompiler, raw: list[Any], scope: Scope, path: Path) -> Compiled:
-    """Compile `or`: the first truthy value, else the last."""
-    arguments = compiler.compile_arguments(raw, scope, path)
-    if not arguments:
-        return NULL
-    runs = [argument.run for argument in arguments]
-    run: Run
-    if all(argument.python_truth for argument in arguments[:-1]):
-        run = _python_or(runs)
-    else:
-
-        def run(data: Any) -> Any:
-            result = None
-            for each in runs:
-                result = each(data)
-                if truthy(result):
-                    return result
-            return result
-
-    return operation(arguments, run, python_truth=all(argument.python_truth for argument in arguments))
-
-
 def _python_or(runs: list[Run]) -> Run:
     if len(runs) == 1:
         return runs[0]
@@ -148,6 +131,10 @@ def _python_or(runs: list[Run]) -> Run:
         return lambda data: a(data) or b(data)
     c = runs[2] if len(runs) == 3 else _python_or(runs[2:])
     return lambda data: a(data) or b(data) or c(data)
+
+
+and_ = _junction(_python_and, stops_at=False)
+or_ = _junction(_python_or, stops_at=True)
 
 
 def negation(*, twice: bool) -> Operator:

@@ -1,7 +1,8 @@
 """The flagd dialect: OpenFeature's flag documents, as flagd reads them from files.
 
 `validity` checks a document, `document` compiles its flags, `rules` and `fractional` hold the operators that flagd adds
-to JsonLogic, `tools` serves the people who write flags.
+to JsonLogic, `tools` and `explaining` serve the people who write
+flags.
 
 Source: flagd's flag definition format and JSON schema; vectors `flagd`.
 """
