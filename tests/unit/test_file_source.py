@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from flagmw import Client, State, UserContext
 from flagmw.errors import ConfigError
 from flagmw.evaluation import ErrorCode
 from flagmw.providers import FlagFile
+from flagmw.transports import Delivery
+from flagmw.transports.file import FileSource
 from tests.unit.support import flag, until
 
 USER = UserContext("user-1")
@@ -162,6 +165,28 @@ def test_a_rewrite_of_the_same_size_and_time_is_noticed(start: Callable[..., Cli
     assert until(lambda: served(client) == 2) < PROMISED_S
 
 
+class Receiver:
+    """Keeps the content of the newest delivery."""
+
+    content: Any = None
+
+    def deliver(self, delivery: Delivery) -> None:
+        self.content = delivery.documents[0].content
+
+
+def test_rewrites_within_one_tick_of_the_file_systems_clock_are_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "flags.json"
+    path.write_bytes(b"0000")
+    source = FileSource([path], max_bytes=100, poll_interval_s=1.0, wall_clock=time.time)
+    receiver = Receiver()
+    source.open(receiver)
+    for number in range(1, 400):
+        with path.open("r+b") as file:
+            file.write(b"%04d" % number)
+        source._look()
+        assert receiver.content == b"%04d" % number
+
+
 def test_a_folder_is_its_flag_files_in_order_of_name(start: Callable[..., Client], tmp_path: Path) -> None:
     (tmp_path / "10.json").write_text(text("first"))
     (tmp_path / "20.yaml").write_text("flags: {g: {state: ENABLED, variants: {on: true}, defaultVariant: on}}")
@@ -178,7 +203,9 @@ def test_a_folder_is_its_flag_files_in_order_of_name(start: Callable[..., Client
     assert client.status.state is State.OK
 
 
-def test_a_broken_file_of_several_holds_up_no_other(start: Callable[..., Client], tmp_path: Path) -> None:
+def test_a_broken_file_of_several_holds_up_no_other(
+    start: Callable[..., Client], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     ours, theirs = tmp_path / "ours.json", tmp_path / "theirs.json"
     ours.write_text(text(0))
     theirs.write_text(json.dumps({"flags": {"g": flag(default="on")}}))
@@ -187,8 +214,12 @@ def test_a_broken_file_of_several_holds_up_no_other(start: Callable[..., Client]
     until(lambda: client.status.state is State.INTERRUPTED)
     ours.write_text(text(1))
     until(lambda: served(client) == 1)
+    ours.write_text(text(2))
+    until(lambda: served(client) == 2)
     assert client.is_enabled("g", USER)
     assert client.status.state is State.INTERRUPTED
+    errors = [record for record in caplog.records if record.levelno >= logging.ERROR]
+    assert len(errors) == 1, "the broken file is told of once, however often the other changes"
 
 
 def test_changes_are_told_by_flag_key(start: Callable[..., Client], tmp_path: Path) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from typing import Any
 
 import pytest
 
 from flagmw.context import UserContext
+from flagmw.core.bucketing import bucket_bounds
 from flagmw.core.evaluating import as_kind
 from flagmw.evaluation import ErrorCode, Reason
 from tests.unit.support import compiled, document, flag, rule_result
@@ -235,6 +237,16 @@ def test_weights_may_be_computed_and_are_relative() -> None:
     scaled = [rule_result({"fractional": [f"u{i}", ["a", 1], ["b"]]}) for i in range(50)]
     assert fixed == computed == scaled
     assert set(fixed) == {"a", "b"}
+
+
+@pytest.mark.parametrize("weights", [[1, 2], [3, 4, 0, 6], [50, 50], [1], [0, 7], [2**30, 2**30 - 1, 1]])
+def test_buckets_begin_and_end_at_the_very_hash(weights: list[int]) -> None:
+    """`floor(hash * total / 2**32)` below the running total: at each bound, one hash before it, and at both ends."""
+    bounds, total = bucket_bounds(weights), sum(weights)
+    for place in sorted({0, 2**32 - 1, *bounds, *(bound - 1 for bound in bounds)} - {-1, 2**32}):
+        slot = place * total // 2**32
+        expected = next(index for index in range(len(weights)) if sum(weights[: index + 1]) > slot)
+        assert bisect_right(bounds, place) == expected
 
 
 def test_a_rollout_gives_each_bucket_its_share() -> None:
