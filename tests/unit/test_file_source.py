@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -174,13 +175,29 @@ class Receiver:
         self.content = delivery.documents[0].content
 
 
-def test_rewrites_within_one_tick_of_the_file_systems_clock_are_noticed(tmp_path: Path) -> None:
+def test_rewrites_within_one_tick_of_the_file_systems_clock_are_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real_stat = os.stat
+
+    def stat_by_a_coarse_clock(path: Any, **options: Any) -> Any:
+        info = real_stat(path, **options)
+        second = 1_000_000_000
+        return SimpleNamespace(
+            st_mode=info.st_mode,
+            st_size=info.st_size,
+            st_ino=info.st_ino,
+            st_mtime_ns=info.st_mtime_ns // second * second,
+            st_ctime_ns=info.st_ctime_ns // second * second,
+        )
+
+    monkeypatch.setattr(os, "stat", stat_by_a_coarse_clock)
     path = tmp_path / "flags.json"
     path.write_bytes(b"0000")
     source = FileSource([path], max_bytes=100, poll_interval_s=1.0, wall_clock=time.time)
     receiver = Receiver()
     source.open(receiver)
-    for number in range(1, 400):
+    for number in range(1, 50):
         with path.open("r+b") as file:
             file.write(b"%04d" % number)
         source._look()
