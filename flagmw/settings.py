@@ -106,13 +106,11 @@ class _Reader:
 
     def __init__(self, found: Mapping[Any, Any]) -> None:
         self.problems: list[str] = []
-        self._shown: dict[str, Any] = {}
         self._found: dict[str, Any] = {}
         for name, value in found.items():
             lower = name.lower() if isinstance(name, str) else ""
             if lower in NAMES:
                 self._found[lower] = value
-                self._shown[lower] = name
             else:
                 self.problems.append(_unknown(name, NAMES))
 

@@ -24,12 +24,23 @@ from flagmw.once import LogOnce
 logger = logging.getLogger("flagmw")
 
 R = TypeVar("R")
-R_contra = TypeVar("R_contra", contravariant=True)
 
 UserBuilder = Callable[[R], UserContext | Mapping[str, Any] | None]
 """From a request to its user; None when nobody is known."""
 
 REQUEST_ATTRIBUTE = "request"
+
+
+def check_user_builder(build: object) -> None:
+    """Refuse what cannot find a request's user.
+
+    Raises:
+        ConfigError: it is no plain function.
+    """
+    if not callable(build):
+        raise ConfigError(f"user must be a function from request to UserContext, got {type(build).__name__}")
+    if inspect.iscoroutinefunction(build):
+        raise ConfigError("user must be a plain function: flags are read without await, so it cannot be awaited")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,10 +85,7 @@ class Visitors(Generic[R]):
         facts: Callable[[R], RequestFacts],
         anonymous: AnonymousCookie | bool | None = None,
     ) -> None:
-        if not callable(build):
-            raise ConfigError(f"user must be a function from request to UserContext, got {type(build).__name__}")
-        if inspect.iscoroutinefunction(build):
-            raise ConfigError("user must be a plain function: flags are read without await, so it cannot be awaited")
+        check_user_builder(build)
         if anonymous is True:
             anonymous = AnonymousCookie()
         if anonymous and not isinstance(anonymous, AnonymousCookie):

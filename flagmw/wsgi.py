@@ -39,6 +39,9 @@ class FlagMiddleware:
         anonymous: the cookie by which users without a key are recognised; False leaves them without a key.
         trusted_proxies: how many proxies in front of the server add to X-Forwarded-For.
 
+    Attributes:
+        visitors: finds out who makes a request; for adapters that make accessors themselves.
+
     Raises:
         ConfigError: an argument that is not what it should be.
     """
@@ -55,7 +58,7 @@ class FlagMiddleware:
         check_client(client)
         self._app = app
         self._client = client
-        self._visitors: Visitors[WSGIEnvironment] = Visitors(
+        self.visitors: Visitors[WSGIEnvironment] = Visitors(
             user, partial(facts_of_environ, trusted_proxies=check_trusted_proxies(trusted_proxies)), anonymous
         )
 
@@ -64,7 +67,7 @@ class FlagMiddleware:
         before = current_flags.get()
         if before is not None and before.client is self._client and environ.get(ENVIRON_KEY) is before:
             return self._app(environ, start_response)  # installed twice
-        flags = Flags(self._client, self._visitors, environ)
+        flags = Flags(self._client, self.visitors, environ)
         environ[ENVIRON_KEY] = flags
         current_flags.set(flags)
         response = _Response(flags, before, environ, start_response)

@@ -10,11 +10,8 @@ from flask.cli import AppGroup
 from flagmw.client import Client
 from flagmw.context import UserContext
 from flagmw.errors import ContextError
-from flagmw.evaluation import Evaluation, Reason
-from flagmw.status import State
-
-READY_TIMEOUT_S = 10.0
-"""How long a flag service may take to answer; a file is there at once."""
+from flagmw.evaluation import Reason
+from flagmw.showing import described, listed, shown_evaluation, start_for_showing
 
 
 def _read_user(context: click.Context, parameter: click.Parameter, text: str) -> UserContext:
@@ -46,40 +43,26 @@ def flag_commands(client: Client) -> AppGroup:
     @_user_option
     def list_flags(user: UserContext) -> None:
         """List all flags with the value that a user gets."""
-        _wait_for_flags(client)
-        rows = [_row(evaluation) for evaluation in client.all_variations(user).values()]
-        widths = [max((len(row[column]) for row in rows), default=0) for column in range(2)]
-        for key, value, why in rows:
-            click.echo(f"{key:<{widths[0]}}  {value:<{widths[1]}}  {why}")
+        _start(client)
+        for line in listed(client, user):
+            click.echo(line)
 
     @group.command("eval")
     @click.argument("key")
     @_user_option
     def evaluate_flag(key: str, user: UserContext) -> None:
         """Show what one flag gives a user, and why. The exit code is 1 when it gives an error."""
-        _wait_for_flags(client)
-        evaluation = client.variation_detail(key, user)
-        _, value, why = _row(evaluation)
-        click.echo(f"value:     {value}")
-        click.echo(f"variation: {evaluation.variation if evaluation.variation is not None else '(the default)'}")
-        click.echo(f"reason:    {why}")
+        _start(client)
+        evaluation = shown_evaluation(client, key, user)
+        for line in described(evaluation):
+            click.echo(line)
         if evaluation.reason is Reason.ERROR:
             raise SystemExit(1)
 
     return group
 
 
-def _wait_for_flags(client: Client) -> None:
-    client.start()
-    is_trying = client.status.error is None and client.status.state is not State.OFF
-    if not client.wait_until_ready(READY_TIMEOUT_S if is_trying else 0.0):
-        raise click.ClickException(f"no flags have arrived: {client.status.error or 'the client has none'}")
-
-
-def _row(evaluation: Evaluation) -> tuple[str, str, str]:
-    why = str(evaluation.reason)
-    if evaluation.error_code is not None:
-        why = f"{why} {evaluation.error_code}: {evaluation.error_message}"
-    elif evaluation.provider_reason:
-        why = f"{why} ({evaluation.provider_reason})"
-    return evaluation.flag_key, json.dumps(evaluation.value, ensure_ascii=False), why
+def _start(client: Client) -> None:
+    problem = start_for_showing(client)
+    if problem is not None:
+        raise click.ClickException(problem)

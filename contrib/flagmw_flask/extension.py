@@ -16,9 +16,9 @@ from flagmw.accessor import Flags as Accessor
 from flagmw.binding import finders
 from flagmw.client import Client
 from flagmw.errors import ConfigError
-from flagmw.http import AnonymousCookie, facts_of_environ
+from flagmw.http import AnonymousCookie
 from flagmw.settings import Settings, read_settings
-from flagmw.users import Visitors
+from flagmw.users import Visitors, check_user_builder
 from flagmw.wsgi import ENVIRON_KEY, FlagMiddleware, check_client
 from flagmw_flask.commands import flag_commands
 from flagmw_flask.users import FlaskUserBuilder, build_user, known_user
@@ -103,13 +103,16 @@ class Flags:
         user = next(found for found in (self._user, settings.user, known_user) if found is not None)
         anonymous = self._anonymous if self._anonymous is not None else settings.anonymous
         trusted_proxies = self._trusted_proxies if self._trusted_proxies is not None else settings.trusted_proxies
-        Visitors(user, _facts_of_request, anonymous)  # refuses a builder that is none, while it is still seen
-        build = partial(build_user, app, user)
-        app.wsgi_app = FlagMiddleware(  # type: ignore[method-assign]  # Flask's documented way to add middleware
-            app.wsgi_app, client, build, anonymous=anonymous, trusted_proxies=trusted_proxies
+        check_user_builder(user)  # while it is still seen
+        middleware = FlagMiddleware(
+            app.wsgi_app,
+            client,
+            partial(build_user, app, user),
+            anonymous=anonymous,
+            trusted_proxies=trusted_proxies,
         )
-        facts = partial(facts_of_environ, trusted_proxies=trusted_proxies)
-        installed = app.extensions[EXTENSION] = Installed(client, Visitors(build, facts, anonymous))
+        app.wsgi_app = middleware  # type: ignore[method-assign]  # Flask's documented way to add middleware
+        installed = app.extensions[EXTENSION] = Installed(client, middleware.visitors)
         app.request_class = _request_class(app.request_class, installed)
         app.jinja_env.globals.setdefault("flags", flagmw.flags)
         if _find not in finders:
@@ -144,10 +147,6 @@ def _secrets(app: flask.Flask) -> list[str]:
     """Give the app's secret keys, the one that signs last."""
     keys = [*(app.config.get("SECRET_KEY_FALLBACKS") or ()), app.config.get("SECRET_KEY")]
     return [key.decode("latin-1") if isinstance(key, bytes) else key for key in keys if key]
-
-
-def _facts_of_request(request: flask.Request) -> Any:
-    return facts_of_environ(request.environ)
 
 
 def _request_class(base: type[flask.Request], installed: Installed) -> type[flask.Request]:

@@ -13,7 +13,7 @@ from flagmw.accessor import Flags
 from flagmw.client import Client
 from flagmw.context import UserContext
 from flagmw.http import AnonymousCookie
-from flagmw.users import Visitors
+from flagmw.users import check_user_builder
 
 ConnectionUserBuilder = Callable[[HTTPConnection], UserContext | Mapping[str, Any] | None]
 """From a request or a websocket to its user; None when nobody is known. A plain function: flags are read without
@@ -67,16 +67,12 @@ def _of_scope(user: ConnectionUserBuilder) -> Callable[[Scope], UserContext | Ma
     Raises:
         ConfigError: `user` is no plain function.
     """
-    Visitors(user, _no_facts)  # refuses it while it is still seen
+    check_user_builder(user)  # while it is still seen
 
     def build(scope: Scope) -> UserContext | Mapping[str, Any] | None:
         return user(HTTPConnection(scope))
 
     return build
-
-
-def _no_facts(connection: HTTPConnection) -> Any:
-    raise NotImplementedError
 
 
 def get_flags(connection: HTTPConnection) -> Flags:

@@ -156,7 +156,7 @@ class RuleCompiler:
         return NULL
 
     def _compile(self, node: Any, scope: Scope, path: Path) -> Compiled:
-        if isinstance(node, (list, tuple)):
+        if isinstance(node, LISTS):
             return _list_of([self.compile(item, scope, (*path, i)) for i, item in enumerate(node)])
         if not isinstance(node, dict) or len(node) != 1:
             return constant(node)
@@ -263,8 +263,7 @@ def whole_data(data: Any, scope: Scope) -> Any:
 def compile_var(compiler: RuleCompiler, raw: list[Any], scope: Scope, path: Path) -> Compiled:
     """Compile `var`: a path (usually a constant) and a default."""
     arguments = compiler.compile_arguments(raw, scope, path)
-    where = arguments[0] if arguments else NULL
-    default = arguments[1] if len(arguments) > 1 else NULL
+    where, default = pick(arguments, 0), pick(arguments, 1)
     if not where.constant:
         read, fallback = where.run, default.run
 

@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from flagmw.core.documents import Document
@@ -228,11 +228,11 @@ class FileSource:
         return Delivery(documents=documents, kept=kept, error=error)
 
     def _read(self, path: Path) -> _Seen:
-        found = _stat(path)
-        known = self._seen.get(path)
-        if found is not None and known is not None and _without_digest(known) == found and not self._is_recent(found):
-            return known
         info = os.stat(path)
+        found = _seen_in(info)
+        known = self._seen.get(path)
+        if known is not None and _without_digest(known) == found and not self._is_recent(found):
+            return known
         if stat.S_ISDIR(info.st_mode):
             raise IsADirectoryError(21, "is a directory")
         if path.suffix not in SUFFIXES:
@@ -247,7 +247,7 @@ class FileSource:
             content = file.read(self._max_bytes + 1)
         digest = hashlib.blake2b(content, digest_size=16).digest()
         self._content[path] = content
-        return _Seen(info.st_size, info.st_mtime_ns, info.st_ctime_ns, info.st_ino, digest)
+        return replace(found, digest=digest)
 
     def _is_recent(self, seen: _Seen) -> bool:
         return abs(self._wall_clock() - seen.changed_ns / 1e9) < RECENT_S
@@ -255,14 +255,17 @@ class FileSource:
 
 def _stat(path: Path) -> _Seen | None:
     try:
-        info = os.stat(path)
+        return _seen_in(os.stat(path))
     except OSError:
         return None
+
+
+def _seen_in(info: os.stat_result) -> _Seen:
     return _Seen(info.st_size, info.st_mtime_ns, info.st_ctime_ns, info.st_ino)
 
 
 def _without_digest(seen: _Seen) -> _Seen:
-    return _Seen(seen.size, seen.modified_ns, seen.changed_ns, seen.inode)
+    return replace(seen, digest=b"")
 
 
 def _explain(path: Path, error: OSError) -> str:

@@ -10,6 +10,7 @@ from click.testing import Result
 
 from flagmw import Client
 from flagmw.providers import FlagFile, Static
+from flagmw.testing import MemorySink
 from flagmw_flask import Flags
 from tests.contrib.support import file_client, static_client
 
@@ -80,3 +81,10 @@ def test_a_bad_user_is_explained_and_fails(user: str, message: str) -> None:
     result = run(static_client(), "eval", "beta", "--user", user)
     assert result.exit_code == 2
     assert message in result.output
+
+
+@pytest.mark.parametrize("command", [["list"], ["eval", "banner"]], ids=["list", "eval"])
+def test_looking_at_flags_records_no_exposure(command: list[str]) -> None:
+    sink = MemorySink()
+    result = run(Client(Static({"banner": "old"}, sink=sink)), *command)
+    assert (result.exit_code, list(sink.exposures)) == (0, [])

@@ -11,14 +11,9 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from flagmw import Client, ConfigError, ContextError, Evaluation, State, UserContext
-from flagmw.client import flag_keys, revision_of
-from flagmw.core.evaluating import evaluate
-from flagmw.core.snapshot import evaluation_of
+from flagmw import Client, ConfigError, ContextError, UserContext
+from flagmw.showing import described, listed, reason_of, shown_evaluation, start_for_showing
 from flagmw_django.conf import setup
-
-READY_S = 10.0
-"""How long a flag service may take to answer; a file is there at once."""
 
 
 class Command(BaseCommand):
@@ -53,47 +48,26 @@ class Command(BaseCommand):
             raise CommandError(f"--user: {error}") from error
         except (ConfigError, ImproperlyConfigured) as error:
             raise CommandError(str(error)) from error
-        client.start()
-        is_trying = client.status.state is State.INITIALIZING and client.status.error is None
-        if not client.wait_until_ready(READY_S if is_trying else 0.0):
-            raise CommandError(f"no flags have arrived: {client.status.error or 'the client has none'}")
+        problem = start_for_showing(client)
+        if problem is not None:
+            raise CommandError(problem)
         if what == "list":
             self._list(client, context)
         else:
             self._eval(client, options["key"], context)
 
     def _list(self, client: Client, context: UserContext) -> None:
-        found = [_evaluation(client, key, context) for key in flag_keys(client.snapshot())]
-        rows = [(one.flag_key, _json(one.value), _reason(one)) for one in found]
-        widths = [max((len(row[column]) for row in rows), default=0) for column in range(2)]
-        for key, value, reason in rows:
-            self.stdout.write(f"{key:<{widths[0]}}  {value:<{widths[1]}}  {reason}")
+        lines = listed(client, context)
+        for line in lines:
+            self.stdout.write(line)
         status = client.status
-        self.stdout.write(f"{len(rows)} flags, revision {status.revision}, state {status.state}")
+        self.stdout.write(f"{len(lines)} flags, revision {status.revision}, state {status.state}")
         if status.error is not None:
             self.stderr.write(status.error)
 
     def _eval(self, client: Client, key: str, context: UserContext) -> None:
-        found = _evaluation(client, key, context)
+        found = shown_evaluation(client, key, context)
         if found.error_code is not None:
-            raise CommandError(f"{key}: {_reason(found)}")
-        self.stdout.write(f"value:     {_json(found.value)}")
-        self.stdout.write(f"variation: {found.variation if found.variation is not None else '(the default)'}")
-        self.stdout.write(f"reason:    {_reason(found)}")
-
-
-def _evaluation(client: Client, key: str, context: UserContext) -> Evaluation:
-    snapshot = client.snapshot()
-    return evaluation_of(evaluate(snapshot, key, context), key, None, revision_of(snapshot))
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)
-
-
-def _reason(evaluation: Evaluation) -> str:
-    if evaluation.error_code is not None:
-        return f"{evaluation.reason} {evaluation.error_code}: {evaluation.error_message}"
-    return (
-        f"{evaluation.reason} ({evaluation.provider_reason})" if evaluation.provider_reason else str(evaluation.reason)
-    )
+            raise CommandError(f"{key}: {reason_of(found)}")
+        for line in described(found):
+            self.stdout.write(line)
