@@ -215,7 +215,7 @@ def _run_eval(path: str, key: str, extra: tuple[str, ...], user: str, fractional
     if not holders:
         errors.line((f"{path}: ", "name"), ("error: ", "error"), (_unknown(key, snapshot), ""))
         sys.exit(1)
-    evaluation = evaluation_of(evaluate(snapshot, key, context), key, None, snapshot.revision)
+    evaluation = evaluation_of(evaluate(snapshot, key, context), key, None, snapshot)
     explanation = explained(holders[-1], evaluation, explain(holders[-1], key, fractional, context, now))
     if as_json:
         click.echo(json.dumps(_as_json(holders[-1].name, evaluation, explanation)))

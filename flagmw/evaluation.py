@@ -58,6 +58,7 @@ class Evaluation:
         error_code: None unless `reason` is ERROR.
         error_message: says what is wrong and holds no attribute of the user; None without an error.
         metadata: of the flag set and of the flag, read-only.
+        parameters: what the flag service sends along with the variation, by name.
     """
 
     flag_key: str
@@ -69,3 +70,16 @@ class Evaluation:
     error_code: ErrorCode | None = None
     error_message: str | None = None
     metadata: Mapping[str, MetadataValue] = field(default=NO_METADATA)
+    parameters: Mapping[str, Any] = field(default=EMPTY)
+
+    def parameter(self, name: str, default: Any = None) -> Any:
+        """Give a parameter of the variation.
+
+        Returns:
+            The parameter, if it is of exactly the type of `default` or `default` is None; else `default`. An int is no
+            float, and a bool is no int.
+
+        Source: Hackle reference, section 15.
+        """
+        value = self.parameters.get(name, default)
+        return value if default is None or type(value) is type(default) else default

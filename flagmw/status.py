@@ -16,7 +16,24 @@ class State(StrEnum):
     INTERRUPTED = "INTERRUPTED"
     """The source or a document has an error; the last good flags are in force."""
     OFF = "OFF"
-    """Closed, or offline: nothing is kept in sync."""
+    """Closed, offline, or refused by the flag service: nothing is kept in sync."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventCounts:
+    """What became of events since the process began.
+
+    Attributes:
+        waiting: taken and not delivered yet.
+        sent: delivered.
+        retried: delivered later than at the first try, or still being tried again.
+        dropped: lost, because the queue was full or the service refused them.
+    """
+
+    waiting: int = 0
+    sent: int = 0
+    retried: int = 0
+    dropped: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +47,7 @@ class Status:
         revision: names the flags in force; empty when there are none.
         age_s: seconds since the flags in force arrived; None when there are none.
         flags: how many flags are in force.
+        events: what became of exposures and metrics; None for a provider that takes none.
     """
 
     state: State
@@ -38,3 +56,4 @@ class Status:
     revision: str = ""
     age_s: float | None = None
     flags: int = 0
+    events: EventCounts | None = None

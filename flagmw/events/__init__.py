@@ -2,9 +2,57 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from flagmw.events.records import Exposure, Metric
+from flagmw.core.records import Exposure, Identity, Metric
+from flagmw.status import EventCounts
+
+Item = tuple[str, bytes]
+"""One event as a service wants it: its kind, by which a body may group items, and its text."""
+
+
+class EventWire(Protocol):
+    """How one service wants its events. Made by the service's dialect; pure, so it may be called from any thread."""
+
+    @property
+    def url(self) -> str:
+        """Where bodies are posted."""
+        ...
+
+    @property
+    def max_items(self) -> int:
+        """How many items a body may have."""
+        ...
+
+    @property
+    def takes_gzip(self) -> bool:
+        """Whether the service takes compressed bodies."""
+        ...
+
+    def headers(self) -> Mapping[str, str]:
+        """Give the headers of one post, made anew for each."""
+        ...
+
+    def exposure(self, exposure: Exposure) -> Sequence[Item]:
+        """Encode an exposure; it may be several items, or none."""
+        ...
+
+    def metric(self, metric: Metric) -> Sequence[Item]:
+        """Encode a metric."""
+        ...
+
+    def identity(self, identity: Identity) -> Sequence[Item]:
+        """Encode who a user is; nothing for services that do not take that."""
+        ...
+
+    def refusal(self, metric: Metric) -> str | None:
+        """Say why the service would not take a metric, None when it would; holds nothing of the user."""
+        ...
+
+    def body(self, items: Sequence[Item]) -> bytes:
+        """Put items together to one request's body."""
+        ...
 
 
 class Sink(Protocol):
@@ -18,6 +66,14 @@ class Sink(Protocol):
         """Take note of something that a user did; does not block."""
         ...
 
+    def identify(self, identity: Identity) -> None:
+        """Take note of who a user is; does not block."""
+        ...
+
+    def counts(self) -> EventCounts | None:
+        """Tell how many events waited, were sent, and so on; None where that means nothing."""
+        ...
+
     def flush(self, timeout_s: float) -> bool:
         """Deliver what is there; True when nothing is left."""
         ...
@@ -27,4 +83,4 @@ class Sink(Protocol):
         ...
 
 
-__all__ = ["Exposure", "Metric", "Sink"]
+__all__ = ["EventWire", "Exposure", "Identity", "Item", "Metric", "Sink"]

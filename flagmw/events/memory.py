@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 
-from flagmw.events.records import Exposure, Metric
+from flagmw.core.records import Exposure, Identity, Metric
+from flagmw.status import EventCounts
 
 
 class MemorySink:
@@ -17,6 +18,7 @@ class MemorySink:
     def __init__(self, capacity: int = 10_000) -> None:
         self.exposures: deque[Exposure] = deque(maxlen=capacity)
         self.metrics: deque[Metric] = deque(maxlen=capacity)
+        self.identities: deque[Identity] = deque(maxlen=capacity)
 
     def expose(self, exposure: Exposure) -> None:
         """Keep an exposure."""
@@ -25,6 +27,14 @@ class MemorySink:
     def track(self, metric: Metric) -> None:
         """Keep a metric."""
         self.metrics.append(metric)
+
+    def identify(self, identity: Identity) -> None:
+        """Keep who a user is."""
+        self.identities.append(identity)
+
+    def counts(self) -> EventCounts | None:
+        """Nothing is sent, so there is nothing to count."""
+        return None
 
     def flush(self, timeout_s: float) -> bool:
         """Nothing leaves the process, so nothing is left to deliver."""

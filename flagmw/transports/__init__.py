@@ -1,40 +1,55 @@
 """Transports: how documents arrive. They know nothing of what is in a document.
 
 A source belongs to one process and one client. The client calls `open` once, in the thread of the first use,
-and then, for a source with `background`, `run` in a thread of its own.
+and then, for a source with `background`, `run` in a thread of its own. What a service says on the wire (addresses,
+greetings, pings) comes from its dialect, as a `StreamWire` or a `PollWire`.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from flagmw.core.documents import Document
+from flagmw.core.snapshot import Snapshot
 from flagmw.errors import TransportError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """All that a source has at one moment.
+    """What a source has at one moment.
 
     Attributes:
-        documents: complete, in order of priority, the last one the strongest.
+        documents: complete, in order of priority, the last one the strongest; or one message of a stream.
         kept: names of documents that cannot be read now and stay in force as they were.
-        error: why something is missing, None when all is there.
+        error: why something is missing, None when all is there. An `AuthError` says that the source has given up.
+        is_message: the document is one message of a stream: a bad one is skipped, and the source is well all the same.
+        is_stale: the document is of an earlier time, kept for the case that nothing newer can be had.
     """
 
-    documents: Sequence[Document]
+    documents: Sequence[Document] = ()
     kept: Sequence[str] = ()
     error: TransportError | None = None
+    is_message: bool = False
+    is_stale: bool = False
 
 
 class Receiver(Protocol):
     """Takes what a source brings. Called from one thread at a time; does not raise."""
 
-    def deliver(self, delivery: Delivery) -> None:
-        """Put a delivery in force."""
+    @property
+    def snapshot(self) -> Snapshot | None:
+        """The flags in force, from which a source may resume."""
+        ...
+
+    def deliver(self, delivery: Delivery) -> bool:
+        """Put a delivery in force.
+
+        Returns:
+            Whether its documents were taken without an error.
+        """
         ...
 
 
@@ -51,10 +66,67 @@ class Source(Protocol):
         """Whether it does no I/O at all, and so may be used offline."""
         ...
 
+    @property
+    def awaited(self) -> bool:
+        """Whether the first documents may be on their way when `open` returns, so that waiting for them makes sense."""
+        ...
+
     def open(self, receiver: Receiver) -> None:
         """Deliver what can be had at once; never raises and never waits for a network."""
         ...
 
     def run(self, stopping: threading.Event) -> None:
         """Deliver every change until the event is set."""
+        ...
+
+    def wake(self) -> None:
+        """End whatever `run` is waiting for, after the event was set. Any thread may call; never waits or raises."""
+        ...
+
+
+class StreamWire(Protocol):
+    """What a service says and hears on a stream of messages. Made by its dialect."""
+
+    @property
+    def name(self) -> str:
+        """What messages are called in logs, for example "FeatBit stream"."""
+        ...
+
+    @property
+    def ping(self) -> str | None:
+        """The message that asks for a sign of life; None when the service has none."""
+        ...
+
+    @property
+    def refusal_codes(self) -> frozenset[int]:
+        """The close codes by which the service says that trying again is useless."""
+        ...
+
+    def url(self) -> str:
+        """Give the address of one attempt; it may hold a fresh token and is never logged."""
+        ...
+
+    def headers(self) -> Mapping[str, str]:
+        """Give the headers of one attempt; never logged."""
+        ...
+
+    def greeting(self, snapshot: Snapshot | None) -> str | None:
+        """Give the message that asks for everything that is newer than the flags in force."""
+        ...
+
+
+class PollWire(Protocol):
+    """What a service is asked when it is polled. Made by its dialect."""
+
+    @property
+    def name(self) -> str:
+        """What answers are called in logs, for example "Hackle config"."""
+        ...
+
+    def url(self, snapshot: Snapshot | None) -> str:
+        """Give the address of one request, which may ask for changes only; never logged."""
+        ...
+
+    def headers(self) -> Mapping[str, str]:
+        """Give the headers of one request; never logged."""
         ...

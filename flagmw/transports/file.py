@@ -67,6 +67,7 @@ class FileSource:
 
     background = True
     local = False
+    awaited = False
 
     def __init__(
         self,
@@ -99,6 +100,9 @@ class FileSource:
                 return
             self._settle(stopping)
             self._look()
+
+    def wake(self) -> None:
+        """Do nothing: both ways of waiting look at the event."""
 
     # --- waiting for a change -------------------------------------------------------------------------------
 

@@ -33,6 +33,7 @@ class MemorySource:
 
     background = False
     local = True
+    awaited = False
 
     def __init__(self, channel: MemoryChannel) -> None:
         self._channel = channel
@@ -43,3 +44,6 @@ class MemorySource:
 
     def run(self, stopping: threading.Event) -> None:
         """Do nothing: replacements come from the thread that makes them."""
+
+    def wake(self) -> None:
+        """Do nothing: nothing waits."""

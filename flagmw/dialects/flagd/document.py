@@ -30,7 +30,7 @@ from flagmw.dialects.flagd.rules import flagd_operators
 from flagmw.dialects.flagd.validity import document_problems
 from flagmw.errors import DocumentError, FlagmwError, Problem
 from flagmw.evaluation import NO_METADATA, ErrorCode, MetadataValue, Reason
-from flagmw.frozen import FrozenDict
+from flagmw.frozen import EMPTY, FrozenDict
 
 Metadata = Mapping[str, MetadataValue]
 
@@ -56,6 +56,18 @@ class FlagdDialect:
     def __init__(self, *, fractional: Fractional, wall_clock: Callable[[], float]) -> None:
         self._wall_clock = wall_clock
         self._operators = flagd_operators(fractional)
+
+    @property
+    def provider_reasons(self) -> Mapping[ErrorCode, str]:
+        """None: the standard reasons are flagd's own."""
+        return EMPTY
+
+    def read_user(self, user: object) -> UserContext:
+        """Give the context for a caller's user; see `UserContext.of`."""
+        return UserContext.of(user)  # type: ignore[arg-type]  # checked there
+
+    def dump(self, snapshot: Snapshot) -> None:
+        """Write nothing: files are at hand."""
 
     def compile(self, documents: Sequence[Document], kept: Sequence[str], previous: Snapshot | None) -> Compilation:
         """Compile all flags; see `Dialect.compile`.
