@@ -29,10 +29,15 @@ class Background:
     Args:
         name: at most 15 bytes, as far as an operating system shows it; begins with `flagmw-`.
         run: the thread's body; it returns soon after the event it is given is set.
+        wake: ends whatever `run` is waiting for besides the event, such as a socket; called after the event was
+            set, from any thread. It does not wait.
     """
 
-    def __init__(self, name: str, run: Callable[[threading.Event], None]) -> None:
+    def __init__(
+        self, name: str, run: Callable[[threading.Event], None], wake: Callable[[], None] | None = None
+    ) -> None:
         self._run = run
+        self._wake = wake
         self._owner = os.getpid()
         self.stopping = threading.Event()
         self._thread = threading.Thread(target=self._guarded, name=name, daemon=True)
@@ -55,7 +60,7 @@ class Background:
     def ask_to_stop(self) -> None:
         """Ask the thread to stop, without waiting."""
         if self._owner == os.getpid():
-            self.stopping.set()
+            self._end()
 
     def stop(self, timeout_s: float) -> bool:
         """Ask the thread to stop and wait for it.
@@ -66,10 +71,19 @@ class Background:
         """
         if self._owner != os.getpid():
             return True
-        self.stopping.set()
+        self._end()
         if self._thread.ident is not None and self._thread is not threading.current_thread():
             self._thread.join(max(timeout_s, 0.0))
         return not self._thread.is_alive()
+
+    def _end(self) -> None:
+        self.stopping.set()
+        if self._wake is None:
+            return
+        try:
+            self._wake()
+        except Exception:  # stopping goes on with the other threads, and is called while the process leaves
+            logger.exception("waking the thread %s raised an error", self._thread.name)
 
 
 def stop_all(timeout_s: float) -> None:
