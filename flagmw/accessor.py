@@ -10,11 +10,11 @@ import threading
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from flagmw.client import Client, Evaluations, User, flag_keys, revision_of
+from flagmw.client import Client, Evaluations, User, flag_keys
 from flagmw.context import UserContext
 from flagmw.core import overrides
-from flagmw.core.evaluating import BAD_KEY, Kind, as_kind
-from flagmw.core.snapshot import Outcome, Snapshot, evaluation_of, failed, value_of
+from flagmw.core.evaluating import BAD_KEY, as_kind, unique_key
+from flagmw.core.snapshot import Kind, Outcome, Snapshot, Space, failed, settled, value_of
 from flagmw.evaluation import ErrorCode, Evaluation
 from flagmw.http import varies_by_cookie
 from flagmw.users import Visitor, Visitors
@@ -42,14 +42,38 @@ class Flags:
         pin: who makes the request, and the flags of its moment; None as long as nothing was read.
     """
 
-    __slots__ = ("_building_in", "_lock", "_memo", "_overrides", "_request", "_visitors", "client", "pin")
+    __slots__ = (
+        "_building_in",
+        "_configs",
+        "_exposed",
+        "_lock",
+        "_memo",
+        "_overrides",
+        "_request",
+        "_start_wait_s",
+        "_switches",
+        "_visitors",
+        "client",
+        "pin",
+    )
 
-    def __init__(self, client: Client, visitors: Visitors[Any], request: Any) -> None:
-        """Remember where to look; `visitors` is asked about `request` at the first read."""
+    def __init__(self, client: Client, visitors: Visitors[Any], request: Any, start_wait_s: float = 0.0) -> None:
+        """Remember where to look; `visitors` is asked about `request` at the first read.
+
+        Args:
+            client: evaluates the flags.
+            visitors: finds out who makes the request.
+            request: what `visitors` is asked about.
+            start_wait_s: how long the first read may wait in a process that has no flags yet; see `Runtime.hold`.
+        """
         self.client = client
         self._visitors = visitors
         self._request = request
-        self._memo: dict[str, Outcome] = {}
+        self._start_wait_s = start_wait_s
+        self._memo: dict[Any, Outcome] = {}
+        self._switches = self._memo
+        self._configs = self._memo
+        self._exposed: set[tuple[Any, ...]] | None = None
         self._overrides: Mapping[str, Outcome] | None = None
         self.pin: tuple[Visitor, Snapshot | None] | None = None
         self._building_in = 0
@@ -57,31 +81,42 @@ class Flags:
 
     # --- reading --------------------------------------------------------------------------------------------
 
-    def variation(self, key: str, default: Any = None) -> Any:
+    def variation(self, key: str | int, default: Any = None) -> Any:
         """Give the flag's value, of whatever type it is; `default` when there is none."""
         try:
             outcome = self._memo[key]
         except Exception:  # not read yet, or no key at all: both are dealt with there
-            return value_of(self._outcome(key), default)
-        if outcome.direct and self._overrides is overrides.current:
+            return value_of(self._outcome(key, default), default)
+        if outcome.direct and self._overrides is overrides.current and key.__class__ is str:
             return outcome.value
-        return value_of(self._outcome(key), default)
+        return value_of(self._outcome(key, default), default)
 
-    def variation_detail(self, key: str, default: Any = None, kind: Kind | None = None) -> Evaluation:
+    def variation_detail(self, key: str | int, default: Any = None, kind: Kind | None = None) -> Evaluation:
         """Give the flag's value with its variation and reason; `kind` as in `Client.variation_detail`."""
-        outcome = self._typed(key, kind) if kind is not None else self._outcome(key)
-        return evaluation_of(outcome, key, default, revision_of(self._pinned()[1]))
+        return self._detail(key, default, kind, "variations")
 
-    def is_enabled(self, key: str, default: bool = False) -> bool:
+    def is_enabled(self, key: str | int, default: bool = False) -> bool:
         """Tell whether a boolean flag is on."""
         try:
-            outcome = self._memo[key]
+            outcome = self._switches[key]
         except Exception:  # not read yet, or a key that cannot be hashed
-            return bool(value_of(self._typed(key, "boolean"), default))
+            return bool(value_of(self._typed(key, default, "boolean", "switches"), default))
         value = outcome.value
-        if outcome.direct and value.__class__ is bool and self._overrides is overrides.current:
+        if outcome.direct and value.__class__ is bool and self._overrides is overrides.current and key.__class__ is str:
             return value
-        return bool(value_of(self._typed(key, "boolean"), default))
+        return bool(value_of(self._typed(key, default, "boolean", "switches"), default))
+
+    def is_enabled_detail(self, key: str | int, default: bool = False) -> Evaluation:
+        """Tell whether a boolean flag is on, with its variation and reason."""
+        return self._detail(key, default, "boolean", "switches")
+
+    def config(self, key: str, default: Any = None) -> Any:
+        """Give the value of a remote configuration; with most services that is a flag like any other."""
+        return value_of(self._outcome(key, default, "configs"), default)
+
+    def config_detail(self, key: str, default: Any = None) -> Evaluation:
+        """Give the value of a remote configuration, with the reason."""
+        return self._detail(key, default, None, "configs")
 
     def boolean(self, key: str, default: bool = False) -> bool:
         """Give a boolean flag's value."""
@@ -89,19 +124,19 @@ class Flags:
 
     def string(self, key: str, default: str = "") -> str:
         """Give a string flag's value."""
-        return value_of(self._typed(key, "string"), default)  # type: ignore[no-any-return]  # str by kind
+        return value_of(self._typed(key, default, "string"), default)  # type: ignore[no-any-return]  # str by kind
 
     def integer(self, key: str, default: int = 0) -> int:
         """Give a number flag's value as an int; a fraction is a mismatch."""
-        return value_of(self._typed(key, "integer"), default)  # type: ignore[no-any-return]  # int by kind
+        return value_of(self._typed(key, default, "integer"), default)  # type: ignore[no-any-return]  # int by kind
 
     def number(self, key: str, default: float = 0.0) -> float:
         """Give a number flag's value as a float."""
-        return value_of(self._typed(key, "number"), default)  # type: ignore[no-any-return]  # float by kind
+        return value_of(self._typed(key, default, "number"), default)  # type: ignore[no-any-return]  # float by kind
 
     def json(self, key: str, default: Any = None) -> Any:
         """Give the mapping or list of a flag, a copy that is the caller's own."""
-        return value_of(self._typed(key, "json"), default)
+        return value_of(self._typed(key, default, "json"), default)
 
     def all(self) -> Mapping[str, Evaluation]:
         """Give every flag's evaluation; each is evaluated when it is read."""
@@ -109,7 +144,13 @@ class Flags:
 
     def read(self) -> Mapping[str, Evaluation]:
         """Give the evaluations of the flags that this request has read so far."""
-        return Evaluations(list(self._memo), self.variation_detail)
+        snapshot = self.pin[1] if self.pin is not None else None
+        read: dict[str, Outcome] = {}
+        spaces: tuple[Space, ...] = ("configs", "switches", "variations")
+        for space in spaces:
+            for key, outcome in list(self._memo_of(space).items()):
+                read[unique_key(snapshot, key, space)] = outcome
+        return Evaluations(list(read), lambda key: self.client.evaluation(read[key], key, None, snapshot))
 
     # --- the user -------------------------------------------------------------------------------------------
 
@@ -127,9 +168,9 @@ class Flags:
         try:
             before = self.pin
             visitor = self._visitors.identified(self._request, self.visitor, user)
-            self.pin = (visitor, before[1] if before is not None else self.client.snapshot())
+            self.pin = (visitor, before[1] if before is not None else self._first_snapshot())
             self._request = None
-            self._memo = {}
+            self._forget()
         finally:
             if held:
                 self._lock.release()
@@ -141,9 +182,9 @@ class Flags:
             return  # the first read is still under way, and takes them anyway
         with self._lock:
             self.pin = (self.pin[0], self.client.snapshot())
-            self._memo = {}
+            self._forget()
 
-    def track(self, event: str, value: float = 1.0, **properties: Any) -> None:
+    def track(self, event: str, value: float | None = None, **properties: Any) -> None:
         """Tell that the user did something that experiments count; see `Client.track`."""
         context = self._pinned()[0].context
         if context is not None:
@@ -176,7 +217,7 @@ class Flags:
 
     def __repr__(self) -> str:
         """Tell how many flags were read, and of the user nothing."""
-        return f"<Flags: {len(self._memo)} read>"
+        return f"<Flags: {len(self._memo) + len({**self._switches, **self._configs}.keys() - self._memo.keys())} read>"
 
     def keep(self, request: Any) -> None:
         """Find the user in this copy of the request from here on; the original refers to its accessor.
@@ -202,43 +243,96 @@ class Flags:
                 return self.pin
             self._building_in = threading.get_ident()
             try:
-                snapshot = self.client.snapshot()
+                snapshot = self._first_snapshot()
                 visitor = self._visitors.find(self._request)
             finally:
                 self._building_in = 0
             if self.pin is None:  # or `identify` has grown tired of waiting
                 self.pin = (visitor, snapshot)
+                self._forget()
                 self._request = None  # a request refers to its accessor: this ends the cycle
             return self.pin
         finally:
             self._lock.release()
 
-    def _outcome(self, key: str) -> Outcome:
+    def _first_snapshot(self) -> Snapshot | None:
+        snapshot = self.client.snapshot()
+        if snapshot is None:
+            left_s = self.client.hold(self._start_wait_s)
+            if left_s > 0:
+                self.client.wait_settled(left_s)
+                snapshot = self.client.snapshot()
+        return snapshot
+
+    def _forget(self) -> None:
+        """Let each flag be evaluated anew. What asks for the same thing by other keys has a memo of its own."""
+        snapshot = self.pin[1] if self.pin is not None else None
+        self._memo = {}
+        apart = snapshot is not None and snapshot.switches is not snapshot.variations
+        self._switches = {} if apart else self._memo
+        self._configs = {} if apart else self._memo
+
+    def _memo_of(self, space: Space) -> dict[Any, Outcome]:
+        return self._memo if space == "variations" else self._switches if space == "switches" else self._configs
+
+    def _outcome(self, key: Any, default: Any, space: Space = "variations") -> Outcome:
+        """Give a flag's outcome for a caller with this default, evaluating it if this request has not yet."""
         if self._overrides is not overrides.current:
-            self._memo = {}
+            self._forget()
             self._overrides = overrides.current
-        memo = self._memo
+        visitor, snapshot = self._pinned()
+        memo = self._memo_of(space)
+        if key.__class__ is not str and (key.__class__ is bool or not isinstance(key, (str, int))):
+            memo = {}  # no key of any flag; as a dict's key it might be taken for one
         try:
-            return memo[key]
+            outcome = memo[key]
         except KeyError:
             pass
         except Exception:  # whatever hashing a key of the caller's does
-            return self.client.noted(key, BAD_KEY)
-        visitor, snapshot = self._pinned()
+            return self.client.noted(key, self._evaluate(key, visitor, snapshot, space))
+        else:
+            return outcome if outcome.resolve is None else self._serve(key, visitor, snapshot, outcome, default, space)
         if visitor is _REENTERED or visitor is _UNANSWERED:
-            return self.client.noted(key, self._evaluate(key, visitor, snapshot))
+            return self.client.noted(key, self._evaluate(key, visitor, snapshot, space))
         with self._lock:
-            if key not in memo:
-                memo[key] = self._evaluate(key, visitor, snapshot)
-            return memo[key]
+            if key in memo:
+                outcome = memo[key]
+            else:
+                outcome = memo[key] = self._evaluate(key, visitor, snapshot, space)
+                if outcome.resolve is None:
+                    self._serve(key, visitor, snapshot, outcome, default, space)
+        return outcome if outcome.resolve is None else self._serve(key, visitor, snapshot, outcome, default, space)
 
-    def _evaluate(self, key: str, visitor: Visitor, snapshot: Snapshot | None) -> Outcome:
+    def _serve(
+        self, key: Any, visitor: Visitor, snapshot: Snapshot | None, outcome: Outcome, default: Any, space: Space
+    ) -> Outcome:
+        """Settle an outcome and tell the service, once per request for one flag, user and variation."""
+        outcome = settled(outcome, default)
+        if outcome.exposes and visitor.context is not None:
+            mark = (unique_key(snapshot, key, space), visitor.context.key, outcome.variation)
+            if self._exposed is None:
+                self._exposed = set()
+            if mark not in self._exposed:
+                self._exposed.add(mark)
+                self.client.serve(snapshot, key, visitor.context, outcome, default, space)
+        return self.client.noted(key, outcome)
+
+    def _evaluate(self, key: Any, visitor: Visitor, snapshot: Snapshot | None, space: Space) -> Outcome:
         if visitor.context is not None:
-            return self.client.outcome(snapshot, key, visitor.context, None)
-        overridden = overrides.current.get(key)
+            return self.client.outcome(snapshot, key, visitor.context, space)
+        try:
+            overridden = overrides.current.get(key)
+        except Exception:  # whatever hashing a key of the caller's does
+            return BAD_KEY
         return overridden or visitor.failure or BAD_KEY
 
-    def _typed(self, key: str, kind: Kind) -> Outcome:
-        outcome = self._outcome(key)
+    def _typed(self, key: Any, default: Any, kind: Kind, space: Space = "variations") -> Outcome:
+        outcome = self._outcome(key, default, space)
         typed = as_kind(outcome, kind)
         return typed if typed is outcome else self.client.noted(key, typed)
+
+    def _detail(self, key: Any, default: Any, kind: Kind | None, space: Space) -> Evaluation:
+        outcome = self._outcome(key, default, space)
+        if kind is not None:
+            outcome = self.client.noted(key, as_kind(outcome, kind))
+        return self.client.evaluation(outcome, key, default, self._pinned()[1])

@@ -156,10 +156,12 @@ def _problem_line(name: str, problem: Problem) -> list[Segment]:
 class _Inbox:
     """Takes what a source brings."""
 
-    delivery = Delivery(documents=())
+    snapshot = None
+    delivery = Delivery()
 
-    def deliver(self, delivery: Delivery) -> None:
+    def deliver(self, delivery: Delivery) -> bool:
         self.delivery = delivery
+        return True
 
 
 def _documents(path: str) -> Iterator[tuple[Document, Problem | None]]:

@@ -17,11 +17,11 @@ from typing import Any, Self
 
 from flagmw.context import UserContext
 from flagmw.core import overrides
-from flagmw.core.evaluating import NOT_READY, OFFLINE, Kind, as_kind, evaluate
-from flagmw.core.snapshot import Outcome, Snapshot, evaluation_of, failed, value_of
+from flagmw.core.evaluating import NOT_READY, OFFLINE, absent, as_kind, evaluate, unique_key
+from flagmw.core.records import Exposure, Identity, Metric
+from flagmw.core.snapshot import Kind, Outcome, Snapshot, Space, evaluation_of, failed, settled, value_of
 from flagmw.errors import ConfigError, ContextError
-from flagmw.evaluation import ErrorCode, Evaluation, Reason
-from flagmw.events import Exposure, Metric
+from flagmw.evaluation import ErrorCode, Evaluation
 from flagmw.lifecycle.process import PerProcess
 from flagmw.once import LogOnce
 from flagmw.runtime import ChangeCallback, Provider, Runtime
@@ -161,21 +161,26 @@ class Client:
 
     # --- evaluating -----------------------------------------------------------------------------------------
 
-    def variation(self, key: str, user: User, default: Any = None) -> Any:
-        """Give the flag's value for a user, of whatever type it is; `default` when there is none."""
+    def variation(self, key: str | int, user: User, default: Any = None) -> Any:
+        """Give the flag's value for a user, of whatever type it is; `default` when there is none.
+
+        A key is a str, or an int where the flag service numbers its flags.
+        """
         state = self._processes.state
         runtime = state[1] if state is not None and state[0] == getpid() else self._processes.get()
         snapshot = runtime.snapshot
-        if runtime.sink is not None or type(user) is not UserContext or snapshot is None or overrides.current:
+        if type(key) is not str or type(user) is not UserContext or snapshot is None or overrides.current:
             return self._read(key, user, default, None)
         try:
-            flag = snapshot.flags[key]
-        except Exception:  # no such flag, or no key that can be looked up
+            flag = snapshot.variations[key]
+        except KeyError:
             return self._read(key, user, default, None)
         outcome = flag.evaluate(user)
-        return outcome.value if outcome.direct else value_of(self.noted(key, outcome), default)
+        if outcome.direct and not (outcome.exposes and runtime.sink is not None):
+            return outcome.value
+        return value_of(self._served(runtime, snapshot, flag.key, user, outcome, default), default)
 
-    def variation_detail(self, key: str, user: User, default: Any = None, kind: Kind | None = None) -> Evaluation:
+    def variation_detail(self, key: str | int, user: User, default: Any = None, kind: Kind | None = None) -> Evaluation:
         """Give the flag's value for a user, with the variation and the reason.
 
         Args:
@@ -184,21 +189,31 @@ class Client:
             default: the value when the flag has none for this user.
             kind: the type to read it as; a value of another type is a TYPE_MISMATCH. None takes any.
         """
-        snapshot = self.snapshot()
-        outcome = self.outcome(snapshot, key, user, kind)
-        return evaluation_of(outcome, key, default, revision_of(snapshot))
+        return self._detail(key, user, default, kind, "variations")
 
-    def is_enabled(self, key: str, user: User, default: bool = False) -> bool:
+    def is_enabled(self, key: str | int, user: User, default: bool = False) -> bool:
         """Tell whether a boolean flag is on for a user."""
         state = self._processes.state
         runtime = state[1] if state is not None and state[0] == getpid() else self._processes.get()
         if runtime.sink is None and type(user) is UserContext:
-            outcome = evaluate(runtime.snapshot, key, user)
+            outcome = evaluate(runtime.snapshot, key, user, "switches")
             value = outcome.value
             if outcome.direct and value.__class__ is bool:
                 return value
-            return bool(value_of(self.noted(key, as_kind(outcome, "boolean")), default))
-        return bool(self._read(key, user, default, "boolean"))
+            return bool(value_of(self.noted(key, as_kind(settled(outcome, default), "boolean")), default))
+        return bool(self._read(key, user, default, "boolean", "switches"))
+
+    def is_enabled_detail(self, key: str | int, user: User, default: bool = False) -> Evaluation:
+        """Tell whether a boolean flag is on for a user, with the variation and the reason."""
+        return self._detail(key, user, default, "boolean", "switches")
+
+    def config(self, key: str, user: User, default: Any = None) -> Any:
+        """Give the value of a remote configuration for a user; with most services that is a flag like any other."""
+        return self._read(key, user, default, None, "configs")
+
+    def config_detail(self, key: str, user: User, default: Any = None) -> Evaluation:
+        """Give the value of a remote configuration for a user, with the reason."""
+        return self._detail(key, user, default, None, "configs")
 
     def boolean(self, key: str, user: User, default: bool = False) -> bool:
         """Give a boolean flag's value for a user."""
@@ -224,36 +239,116 @@ class Client:
         """Give every flag's evaluation for a user; each is evaluated when it is read."""
         snapshot = self.snapshot()
         return Evaluations(
-            flag_keys(snapshot),
-            lambda key: evaluation_of(self.outcome(snapshot, key, user, None), key, None, revision_of(snapshot)),
+            flag_keys(snapshot), lambda key: self._detail(key, user, None, None, "variations", snapshot=snapshot)
         )
 
-    def track(self, user: User, event: str, value: float = 1.0, **properties: Any) -> None:
+    def is_flag_known(self, key: str | int) -> bool:
+        """Tell whether there is a flag with this key; false while no flags have arrived."""
+        snapshot = self.snapshot()
+        spaces: tuple[Space, ...] = ("variations", "switches", "configs")
+        try:
+            return snapshot is not None and any(key in getattr(snapshot, space) for space in spaces)
+        except TypeError:  # a key that cannot be hashed
+            return False
+
+    def _read(self, key: str | int, user: User, default: Any, kind: Kind | None, space: Space = "variations") -> Any:
+        runtime = self._processes.get()
+        outcome = self._outcome(runtime, runtime.snapshot, key, user, default, kind, space)
+        return value_of(outcome, default)
+
+    def _detail(
+        self,
+        key: str | int,
+        user: User,
+        default: Any,
+        kind: Kind | None,
+        space: Space,
+        *,
+        snapshot: Snapshot | None = None,
+    ) -> Evaluation:
+        runtime = self._processes.get()
+        snapshot = snapshot or runtime.snapshot
+        outcome = self._outcome(runtime, snapshot, key, user, default, kind, space)
+        return evaluation_of(outcome, key, default, snapshot, runtime.dialect.provider_reasons)
+
+    def _outcome(
+        self,
+        runtime: Runtime,
+        snapshot: Snapshot | None,
+        key: str | int,
+        user: User,
+        default: Any,
+        kind: Kind | None,
+        space: Space,
+    ) -> Outcome:
+        outcome = self.outcome(snapshot, key, user, space)
+        if outcome.exposes or outcome.resolve is not None:
+            unique = unique_key(snapshot, key, space)
+            outcome = self._served(runtime, snapshot, unique, user, outcome, default)
+        return self.noted(key, outcome if kind is None else as_kind(outcome, kind))
+
+    def _served(
+        self, runtime: Runtime, snapshot: Snapshot | None, key: str, user: User, outcome: Outcome, default: Any
+    ) -> Outcome:
+        """Settle an outcome for a caller, and tell the service that it was served."""
+        outcome = settled(outcome, default)
+        if outcome.exposes:
+            context = user if type(user) is UserContext else self.context_or_failure(user)
+            if type(context) is UserContext:
+                self._expose(runtime, snapshot, key, context, outcome, default)
+        return self.noted(key, outcome)
+
+    # --- telling the service ----------------------------------------------------------------------------------
+
+    def track(self, user: User, event: str, value: float | None = None, **properties: Any) -> None:
         """Tell that a user did something that experiments count; never raises.
 
         Args:
             user: who did it.
             event: its name.
-            value: a finite number.
+            value: a finite number; None is 1 for services that need one.
             **properties: JSON values that describe it.
         """
         runtime = self._processes.get()
         if runtime.sink is None:
             return
         try:
-            context = UserContext.of(user)
+            context = self._read_user(runtime, user)
             if not isinstance(event, str) or not event:
                 raise ContextError("the event's name must be a str that is not empty")
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+            if value is not None and (
+                isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value)
+            ):
                 raise ContextError("the event's value must be a finite number")
-            metric = Metric(event=event, context=context, value=float(value), properties=properties, at_s=time.time())
+            metric = Metric(event=event, context=context, value=value, properties=properties, at_s=time.time())
         except ContextError as error:
             self._log_once(logging.WARNING, ("track", str(error)), "an event was not tracked: %s", error)
             return
         runtime.sink.track(metric)
 
-    def _read(self, key: str, user: User, default: Any, kind: Kind | None) -> Any:
-        return value_of(self.outcome(self.snapshot(), key, user, kind), default)
+    def identify(self, user: User, operations: Mapping[str, Any] | None = None) -> None:
+        """Tell the flag service who a user is, without an event; never raises.
+
+        Args:
+            user: who it is.
+            operations: changes of the properties that the service keeps of the user, for services that have that.
+        """
+        runtime = self._processes.get()
+        if runtime.sink is None:
+            return
+        try:
+            context = self._read_user(runtime, user)
+            if operations is not None and not isinstance(operations, Mapping):
+                raise ContextError(f"operations must be a mapping, got {type(operations).__name__}")
+        except ContextError as error:
+            self._log_once(logging.WARNING, ("identify", str(error)), "a user was not identified: %s", error)
+            return
+        runtime.sink.identify(Identity(context=context, operations=operations, at_s=time.time()))
+
+    def takes_part(self, context: UserContext) -> bool:
+        """Tell whether a user was served a running experiment's variation by this process, not too long ago."""
+        runtime = self._processes.peek()
+        return runtime is not None and runtime.takes_part(context.key)
 
     # --- for the accessor -----------------------------------------------------------------------------------
 
@@ -261,33 +356,70 @@ class Client:
         """Give the flags in force, starting the client if this process has not used it yet."""
         return self._processes.get().snapshot
 
-    def outcome(self, snapshot: Snapshot | None, key: str, user: User, kind: Kind | None) -> Outcome:
-        """Evaluate a flag of a snapshot, take note of the exposure, and log what is wrong, once."""
+    def hold(self, start_wait_s: float) -> float:
+        """Tell for how many seconds a request may be held back for the first flags; mostly 0. See `Runtime.hold`."""
+        return self._processes.get().hold(start_wait_s) if start_wait_s > 0 else 0.0
+
+    def wait_settled(self, timeout_s: float) -> None:
+        """Wait until flags are there, or it is known that none will come."""
+        self._processes.get().wait_settled(timeout_s)
+
+    def outcome(self, snapshot: Snapshot | None, key: str | int, user: User, space: Space) -> Outcome:
+        """Evaluate a flag of a snapshot, without telling anybody; the outcome is not settled."""
         context = user if type(user) is UserContext else self.context_or_failure(user)
-        if isinstance(context, Outcome):
-            return self.noted(key, context)
-        outcome = evaluate(snapshot, key, context)
-        if outcome.variation is not None and outcome.reason is not Reason.ERROR:
-            self._expose(snapshot, key, context, outcome)
-        return self.noted(key, outcome if kind is None else as_kind(outcome, kind))
+        if type(context) is UserContext:
+            return evaluate(snapshot, key, context, space)
+        return _failure_of(snapshot, key, space, context)  # type: ignore[arg-type]  # an Outcome, see above
+
+    def serve(
+        self,
+        snapshot: Snapshot | None,
+        key: str | int,
+        context: UserContext,
+        outcome: Outcome,
+        default: Any,
+        space: Space,
+    ) -> None:
+        """Tell the service that a settled outcome was served."""
+        self._expose(self._processes.get(), snapshot, unique_key(snapshot, key, space), context, outcome, default)
+
+    def evaluation(self, outcome: Outcome, key: str | int, default: Any, snapshot: Snapshot | None) -> Evaluation:
+        """Give the full answer of an outcome."""
+        reasons = self._processes.get().dialect.provider_reasons
+        return evaluation_of(outcome, key, default, snapshot, reasons)
 
     def context_or_failure(self, user: object) -> UserContext | Outcome:
         """Give the context for what a caller passed, or the outcome of every flag for such a user."""
         try:
-            return UserContext.of(user)  # type: ignore[arg-type]  # checked there
+            return self._read_user(self._processes.get(), user)
         except ContextError as error:
             return failed(ErrorCode.INVALID_CONTEXT, str(error))
+
+    def _read_user(self, runtime: Runtime, user: object) -> UserContext:
+        try:
+            return runtime.dialect.read_user(user)
+        except ContextError:
+            raise
         except Exception as error:  # a mapping of the caller's may do anything
-            return failed(ErrorCode.INVALID_CONTEXT, f"reading the user raised {type(error).__name__}")
+            raise ContextError(f"reading the user raised {type(error).__name__}") from None
 
-    def _expose(self, snapshot: Snapshot | None, key: str, context: UserContext, outcome: Outcome) -> None:
-        runtime = self._processes.get()
-        if runtime.sink is not None and snapshot is not None and key not in overrides.current:
-            runtime.sink.expose(
-                Exposure(flag_key=key, context=context, outcome=outcome, revision=snapshot.revision, at_s=time.time())
-            )
+    def _expose(
+        self,
+        runtime: Runtime,
+        snapshot: Snapshot | None,
+        key: str,
+        context: UserContext,
+        outcome: Outcome,
+        default: Any,
+    ) -> None:
+        sink = runtime.sink
+        if sink is None or snapshot is None or key in overrides.current:
+            return
+        sink.expose(Exposure(key, context, outcome, snapshot.revision, time.time(), default))
+        if outcome.in_experiment and context.key is not None:
+            runtime.note_participant(context.key)
 
-    def noted(self, key: str, outcome: Outcome) -> Outcome:
+    def noted(self, key: str | int, outcome: Outcome) -> Outcome:
         """Log what is wrong with an outcome, once per flag and cause, and give it back."""
         code = outcome.error_code
         if code is None:
@@ -297,12 +429,25 @@ class Client:
         if code is ErrorCode.PROVIDER_NOT_READY:
             self._log_once(logging.WARNING, code, "flags give the callers' defaults: %s", outcome.error_message)
         else:
-            shown = key[:MAX_SHOWN_CHARS] if type(key) is str else type(key)
+            shown = key[:MAX_SHOWN_CHARS] if type(key) is str else key if type(key) is int else type(key)
             cause = (shown, code, outcome.error_message)
             self._log_once(
                 logging.WARNING, cause, "flag %r gives the default: %s: %s", shown, code, outcome.error_message
             )
         return outcome
+
+
+def _failure_of(snapshot: Snapshot | None, key: Any, space: Space, failure: Outcome) -> Outcome:
+    """Give the outcome for a user who cannot be built, which counts only for flags that are there."""
+    try:
+        if overrides.current and key in overrides.current:
+            return overrides.current[key]
+        is_known = snapshot is not None and key in getattr(snapshot, space)
+    except Exception:  # a key that cannot be looked up
+        is_known = False
+    if snapshot is None:
+        return NOT_READY
+    return failure if is_known else absent(snapshot, key, space)
 
 
 class Evaluations(Mapping[str, Evaluation]):
@@ -336,12 +481,7 @@ class Evaluations(Mapping[str, Evaluation]):
 
 def flag_keys(snapshot: Snapshot | None) -> list[str]:
     """Name the flags of a snapshot, and those that tests override."""
-    return sorted({*(snapshot.flags if snapshot is not None else ()), *overrides.current})
-
-
-def revision_of(snapshot: Snapshot | None) -> str:
-    """Name a snapshot's state; empty when there is none."""
-    return snapshot.revision if snapshot is not None else ""
+    return sorted({*(snapshot.flags if snapshot is not None else ()), *overrides.current}, key=str)
 
 
 def _runtime_builder(client: weakref.ref[Client]) -> Callable[[Runtime | None], Runtime]:

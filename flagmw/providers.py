@@ -112,6 +112,9 @@ class FlagFile:
         """Files take no events."""
         return None
 
+    def cache(self) -> None:
+        """Files are at hand at the next start."""
+
 
 class Static:
     """Flags that the program holds in memory: for tests, and for running without any file.
@@ -153,6 +156,9 @@ class Static:
     def sink(self) -> Sink | None:
         """Give the sink that was passed."""
         return self._sink
+
+    def cache(self) -> None:
+        """There is nothing to keep."""
 
     def __repr__(self) -> str:
         """Name the provider; its flags may be many."""

@@ -10,12 +10,14 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Protocol
 
+from flagmw.core.documents import Document
 from flagmw.core.snapshot import Snapshot, changed_keys
 from flagmw.dialects import Compilation, Dialect
-from flagmw.errors import DocumentError, FlagmwError
+from flagmw.errors import AuthError, DocumentError, FlagmwError, TransportError
 from flagmw.events import Sink
 from flagmw.lifecycle.threads import Background
 from flagmw.status import State, Status
@@ -25,6 +27,12 @@ logger = logging.getLogger("flagmw")
 
 SHOWN_KEYS = 10
 """How many keys of changed flags a log line names."""
+
+SAVE_INTERVAL_S = 5.0
+"""How often the flags are kept on disk at most; a service may send many changes in a row."""
+
+MAX_PARTICIPANTS = 10_000
+"""How many users' part in experiments is remembered; the longest known are forgotten first."""
 
 ChangeCallback = Callable[[frozenset[str]], object]
 
@@ -44,6 +52,26 @@ class Provider(Protocol):
         """Make a sink for one process; None when the service takes no events."""
         ...
 
+    def cache(self) -> Cache | None:
+        """Give what keeps the last good flags for the next start; None when they are not kept."""
+        ...
+
+
+class Cache(Protocol):
+    """Keeps one document on disk."""
+
+    def load(self) -> bytes | None:
+        """Give the document, None when there is none that can be used; never raises."""
+        ...
+
+    def save(self, pieces: Iterable[bytes]) -> None:
+        """Replace the document.
+
+        Raises:
+            TransportError: it cannot be written; says where and why.
+        """
+        ...
+
 
 class Runtime:
     """One client's state in one process.
@@ -61,51 +89,74 @@ class Runtime:
         self.pid = os.getpid()
         self.snapshot = inherited
         self.sink = provider.sink() if active else None
+        self.dialect: Dialect = provider.dialect()
         self.ready = threading.Event()
+        self._settled = threading.Event()
         self._callbacks = callbacks
-        self._dialect = provider.dialect()
+        self._participants: dict[str, None] = {}
         self._delivering = threading.Lock()
         self._opened = False
         self._state = State.INITIALIZING if active else State.OFF
         self._since = time.time()
         self._arrived_s = time.monotonic()
         self._error: str | None = None
+        self._failures = 0
+        self._cache: Cache | None = None
+        self._saved: Snapshot | None = inherited
+        self._save_after_s = 0.0
+        self._hold_until_s: float | None = None
+        self._awaited = False
         self._background: Background | None = None
         source = provider.source()
         if active or source.local:
-            self._open(source)
+            self._open(source, provider.cache() if active else None)
 
-    def _open(self, source: Source) -> None:
+    def _open(self, source: Source, cache: Cache | None) -> None:
+        self._awaited = source.awaited
+        kept = cache.load() if cache is not None and self.snapshot is None else None
+        if kept is not None:
+            self.deliver(Delivery(documents=(Document(name="the flags kept on disk", content=kept),), is_stale=True))
         source.open(self)
+        self._cache = cache
         self._opened = True
         if source.background:
-            self._background = Background("flagmw-source", source.run)
+            self._background = Background("flagmw-source", source.run, source.wake)
             self._background.start()
 
     # --- taking deliveries ----------------------------------------------------------------------------------
 
-    def deliver(self, delivery: Delivery) -> None:
-        """Compile a delivery and put it in force; what is refused leaves its flags as they were."""
+    def deliver(self, delivery: Delivery) -> bool:
+        """Compile a delivery and put it in force; what is refused leaves its flags as they were.
+
+        Returns:
+            Whether its documents were taken without an error.
+        """
         if self.pid != os.getpid():
-            return
+            return False
         with self._delivering:
             before = self.snapshot
             compilation = self._compile(delivery)
-            if compilation.snapshot is not None and compilation.snapshot is not before:
+            after = compilation.snapshot
+            if after is not None and after.is_stale is not delivery.is_stale:
+                after = replace(after, is_stale=delivery.is_stale)
+            if after is not None and after is not before:
                 self._arrived_s = time.monotonic()
-                self.snapshot = compilation.snapshot
+                self.snapshot = after
             self._note(delivery, compilation)
-            after = self.snapshot
-        if after is not None:
+        if self.snapshot is not None:
             self.ready.set()
-            if self._opened and after is not before:
-                self._tell(changed_keys(before, after))
+            self._settled.set()
+        if after is not None and after is not before and self._opened and not (before is not None and before.is_stale):
+            self._tell(changed_keys(before, after))
+        self._save(is_last=False)
+        return not compilation.errors
 
     def _compile(self, delivery: Delivery) -> Compilation:
         if not delivery.documents and not (delivery.kept and self.snapshot is not None):
-            return Compilation(snapshot=None)
+            # A source without an error and without news says that the flags in force are the newest.
+            return Compilation(snapshot=self.snapshot if delivery.error is None else None)
         try:
-            compilation = self._dialect.compile(delivery.documents, delivery.kept, self.snapshot)
+            compilation = self.dialect.compile(delivery.documents, delivery.kept, self.snapshot)
         except FlagmwError as error:
             return Compilation(snapshot=None, errors=(error,))
         except Exception as error:  # a defect of ours must not end the thread that would bring the mended file
@@ -113,25 +164,42 @@ class Runtime:
             return Compilation(snapshot=None, errors=(FlagmwError(f"compiling raised {type(error).__name__}"),))
         snapshot = compilation.snapshot
         if snapshot is not None and self.snapshot is not None and snapshot.revision == self.snapshot.revision:
-            return Compilation(snapshot=self.snapshot, errors=compilation.errors)
+            # The same flags; only what the dialect resumes from may be newer.
+            snapshot = snapshot if snapshot.origin is not self.snapshot.origin else self.snapshot
+            return Compilation(snapshot=snapshot, errors=compilation.errors)
         return compilation
 
     def _note(self, delivery: Delivery, compilation: Compilation) -> None:
+        if compilation.snapshot is None and not compilation.errors and delivery.error is None:
+            return
         errors: list[FlagmwError] = list(compilation.errors)
         if delivery.error is not None:
             errors.append(delivery.error)
         text = "; ".join(str(error) for error in errors) or None
         if text is not None and text != self._error:
-            kept = "the last good flags stay in force" if self.snapshot is not None else "callers get their defaults"
-            for error in errors:
-                level = logging.ERROR if isinstance(error, DocumentError) else logging.WARNING
-                logger.log(level, "%s; %s", error, kept)
+            self._log(errors)
+        if delivery.is_message and errors:
+            self._failures += 1
+            return  # a bad message is skipped; the source is well
         healed = text is None and self._error is not None
+        self._failures = 0 if text is None else self._failures + 1
         self._error = text
-        if self._state is not State.OFF:
-            self._enter(State.OK if text is None else self._failing_state())
-        if healed and self.snapshot is not None:
+        if isinstance(delivery.error, AuthError):
+            self._enter(State.OFF)
+            self._settled.set()
+        elif self._state is not State.OFF:
+            is_well = text is None and not delivery.is_stale
+            self._enter(State.OK if is_well else self._failing_state())
+        if healed and self.snapshot is not None and not delivery.is_stale:
             logger.info("flags are in sync again: revision %s", self.snapshot.revision)
+
+    def _log(self, errors: Sequence[FlagmwError]) -> None:
+        kept = "the last good flags stay in force" if self.snapshot is not None else "callers get their defaults"
+        for error in errors:
+            level = logging.ERROR if isinstance(error, (DocumentError, AuthError)) else logging.WARNING
+            if isinstance(error, TransportError) and self._failures and not isinstance(error, AuthError):
+                level = logging.DEBUG  # the episode was told when it began
+            logger.log(level, "%s; %s", error, kept)
 
     def _failing_state(self) -> State:
         return State.INITIALIZING if self.snapshot is None else State.INTERRUPTED
@@ -152,6 +220,60 @@ class Runtime:
             except Exception:  # the caller's code; one bad callback must not stop the others or the sync
                 logger.exception("an on_change callback raised an error")
 
+    # --- keeping the last good flags -------------------------------------------------------------------------
+
+    def _save(self, *, is_last: bool) -> None:
+        """Keep the flags in force on disk, unless they are there or were kept just now."""
+        snapshot, cache = self.snapshot, self._cache
+        if cache is None or snapshot is None or snapshot.is_stale or snapshot is self._saved:
+            return
+        if not is_last and time.monotonic() < self._save_after_s:
+            return
+        self._save_after_s = time.monotonic() + SAVE_INTERVAL_S
+        self._saved = snapshot
+        try:
+            pieces = self.dialect.dump(snapshot)
+            if pieces is not None:
+                cache.save(pieces)
+        except TransportError as error:
+            logger.warning("the flags are not kept for the next start: %s", error)
+            self._cache = None
+        except Exception:  # a defect of ours must not end the thread that brings flags
+            logger.exception("keeping the flags for the next start raised an error")
+            self._cache = None
+
+    # --- the first flags, and experiments --------------------------------------------------------------------
+
+    def hold(self, start_wait_s: float) -> float:
+        """Tell for how many seconds a request may still be held back because no flags are there at all.
+
+        The time runs once per process, from the first call on; it is over as soon as flags arrive or cannot.
+        """
+        if self.snapshot is not None or not self._awaited or self._settled.is_set():
+            return 0.0
+        now = time.monotonic()
+        if self._hold_until_s is None:
+            self._hold_until_s = now + start_wait_s
+        return max(self._hold_until_s - now, 0.0)
+
+    def wait_settled(self, timeout_s: float) -> None:
+        """Wait until flags are there, or it is known that none will come."""
+        self._settled.wait(timeout_s)
+
+    def note_participant(self, key: str) -> None:
+        """Remember that a user takes part in an experiment."""
+        participants = self._participants
+        participants[key] = None
+        if len(participants) > MAX_PARTICIPANTS:
+            try:
+                participants.pop(next(iter(participants)), None)
+            except (RuntimeError, StopIteration):  # another thread was here: it has made room
+                return
+
+    def takes_part(self, key: str | None) -> bool:
+        """Tell whether a user was served an experiment's variation in this process, not too long ago."""
+        return key in self._participants
+
     # --- looking and stopping -------------------------------------------------------------------------------
 
     def status(self) -> Status:
@@ -164,6 +286,7 @@ class Runtime:
             revision=snapshot.revision if snapshot is not None else "",
             age_s=time.monotonic() - self._arrived_s if snapshot is not None else None,
             flags=len(snapshot.flags) if snapshot is not None else 0,
+            events=self.sink.counts() if self.sink is not None else None,
         )
 
     def ask_to_stop(self) -> None:
@@ -180,6 +303,8 @@ class Runtime:
         deadline = time.monotonic() + timeout_s
         ended = self._background.stop(timeout_s) if self._background is not None else True
         self._background = None
+        with self._delivering:
+            self._save(is_last=True)
         if self.sink is not None:
             ended = self.sink.close(max(deadline - time.monotonic(), 0.0)) and ended
         self._enter(State.OFF)

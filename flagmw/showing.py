@@ -8,10 +8,9 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from flagmw.client import Client, flag_keys, revision_of
+from flagmw.client import Client, flag_keys
 from flagmw.context import UserContext
 from flagmw.core.evaluating import evaluate
-from flagmw.core.snapshot import evaluation_of
 from flagmw.evaluation import Evaluation
 from flagmw.status import State
 
@@ -35,7 +34,7 @@ def start_for_showing(client: Client) -> str | None:
 def shown_evaluation(client: Client, key: str, context: UserContext) -> Evaluation:
     """Evaluate one flag for a look."""
     snapshot = client.snapshot()
-    return evaluation_of(evaluate(snapshot, key, context), key, None, revision_of(snapshot))
+    return client.evaluation(evaluate(snapshot, key, context), key, None, snapshot)
 
 
 def listed(client: Client, context: UserContext) -> Sequence[str]:

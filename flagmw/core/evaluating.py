@@ -93,4 +93,6 @@ def as_kind(outcome: Outcome, kind: Kind) -> Outcome:
     if value is None:
         message = f"the flag's value is of type {type(outcome.value).__name__}, not {kind}"
         return failed(ErrorCode.TYPE_MISMATCH, message, metadata=outcome.metadata)
-    return outcome if value is outcome.value else replace(outcome, value=value, direct=not isinstance(value, (dict, list)))
+    return (
+        outcome if value is outcome.value else replace(outcome, value=value, direct=not isinstance(value, (dict, list)))
+    )

@@ -214,7 +214,7 @@ def evaluation_of(
     flag_key: Any,
     default: Any,
     snapshot: Snapshot | None,
-    provider_reasons: Mapping[ErrorCode, str] = EMPTY,
+    provider_reasons: Mapping[ErrorCode, str] | None = None,
 ) -> Evaluation:
     """Give the full answer for a caller with this default.
 
@@ -228,7 +228,7 @@ def evaluation_of(
     outcome = settled(outcome, default)
     reason, provider_reason = outcome.reason, outcome.provider_reason
     if outcome.error_code is not None:
-        provider_reason = provider_reason or provider_reasons.get(outcome.error_code)
+        provider_reason = provider_reason or (provider_reasons or EMPTY).get(outcome.error_code)
     elif snapshot is not None and snapshot.is_stale:
         reason = Reason.STALE
     return Evaluation(

@@ -171,8 +171,11 @@ class Receiver:
 
     content: Any = None
 
-    def deliver(self, delivery: Delivery) -> None:
+    snapshot = None
+
+    def deliver(self, delivery: Delivery) -> bool:
         self.content = delivery.documents[0].content
+        return True
 
 
 def test_rewrites_within_one_tick_of_the_file_systems_clock_are_noticed(

@@ -30,7 +30,7 @@ from flagmw.dialects.flagd.rules import flagd_operators
 from flagmw.dialects.flagd.validity import document_problems
 from flagmw.errors import DocumentError, FlagmwError, Problem
 from flagmw.evaluation import NO_METADATA, ErrorCode, MetadataValue, Reason
-from flagmw.frozen import EMPTY, FrozenDict
+from flagmw.frozen import FrozenDict
 
 Metadata = Mapping[str, MetadataValue]
 
@@ -60,7 +60,7 @@ class FlagdDialect:
     @property
     def provider_reasons(self) -> Mapping[ErrorCode, str]:
         """None: the standard reasons are flagd's own."""
-        return EMPTY
+        return {}
 
     def read_user(self, user: object) -> UserContext:
         """Give the context for a caller's user; see `UserContext.of`."""
