@@ -17,6 +17,7 @@ from flagmw.accessor import Flags
 from flagmw.binding import current_flags, unbind
 from flagmw.client import CLOSE_TIMEOUT_S, Client
 from flagmw.context import UserContext
+from flagmw.holding import DEFAULT_START_WAIT_S, check_start_wait, hold
 from flagmw.http import AnonymousCookie, facts_of_scope
 from flagmw.users import UserBuilder, Visitors
 from flagmw.wsgi import check_client, check_trusted_proxies
@@ -55,6 +56,8 @@ class FlagMiddleware:
         user: from the scope to the user, None for nobody. Called at the first read of a connection, at most once.
         anonymous: the cookie by which users without a key are recognised; False leaves them without a key.
         trusted_proxies: how many proxies in front of the server add to X-Forwarded-For.
+        start_wait: for how many seconds the first connections of a process may be held back, when it has no flags at
+            all yet and a flag service is about to send some.
 
     Raises:
         ConfigError: an argument that is not what it should be.
@@ -68,10 +71,13 @@ class FlagMiddleware:
         *,
         anonymous: AnonymousCookie | bool = True,
         trusted_proxies: int = 0,
+        start_wait: float = DEFAULT_START_WAIT_S,
     ) -> None:
         check_client(client)
         self._app = app
         self._client = client
+        self._start_wait_s = check_start_wait(start_wait)
+        self._may_hold = self._start_wait_s > 0
         self._visitors: Visitors[Scope] = Visitors(
             user, partial(facts_of_scope, trusted_proxies=check_trusted_proxies(trusted_proxies)), anonymous
         )
@@ -92,6 +98,9 @@ class FlagMiddleware:
         if before is not None and before.client is self._client and state.get(STATE_KEY) is before:
             await self._app(scope, receive, send)  # installed twice
             return
+        if self._may_hold:
+            await hold(self._client, self._start_wait_s)
+            self._may_hold = False
         flags = Flags(self._client, self._visitors, scope)
         state[STATE_KEY] = flags
         current_flags.set(flags)

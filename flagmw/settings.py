@@ -12,17 +12,30 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from importlib import import_module
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from flagmw.client import Client
 from flagmw.errors import ConfigError
+from flagmw.holding import DEFAULT_START_WAIT_S, check_start_wait
 from flagmw.http import AnonymousCookie
 from flagmw.providers import FlagFile
 from flagmw.registry import configure
 from flagmw.runtime import Provider
 from flagmw.wsgi import check_trusted_proxies
 
-NAMES = ("flag_file", "fractional", "provider", "user", "anonymous_cookie", "trusted_proxies", "offline", "name")
+T = TypeVar("T")
+
+NAMES = (
+    "flag_file",
+    "fractional",
+    "provider",
+    "user",
+    "anonymous_cookie",
+    "trusted_proxies",
+    "start_wait",
+    "offline",
+    "name",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +47,7 @@ class Settings:
         user: the application's function from request to user; None is the adapter's default.
         anonymous: the cookie for users without a key; False leaves them without.
         trusted_proxies: how many proxies add to X-Forwarded-For.
+        start_wait: for how many seconds requests may be held back for the first flags.
         offline: do no I/O at all.
         name: under which name the client is shared.
     """
@@ -42,6 +56,7 @@ class Settings:
     user: Callable[[Any], Any] | None = None
     anonymous: AnonymousCookie | bool = True
     trusted_proxies: int = 0
+    start_wait: float = DEFAULT_START_WAIT_S
     offline: bool = False
     name: str | None = None
 
@@ -68,7 +83,7 @@ def read_settings(where: str, found: object, *, secret: str | Sequence[str] = ""
 
     Names may be in upper or lower case: `flag_file` (a path or several), `fractional`, `provider` (instead of a
     file), `user`, `anonymous_cookie` (a mapping of `AnonymousCookie`'s arguments, or False), `trusted_proxies`,
-    `offline`, `name`. `provider` and `user` may be dotted paths.
+    `start_wait`, `offline`, `name`. `provider` and `user` may be dotted paths.
 
     Args:
         where: the mapping's name, for messages.
@@ -86,7 +101,8 @@ def read_settings(where: str, found: object, *, secret: str | Sequence[str] = ""
     provider = reader.provider()
     user = reader.user()
     anonymous = reader.anonymous(secret)
-    trusted_proxies = reader.trusted_proxies()
+    trusted_proxies = reader.checked("trusted_proxies", check_trusted_proxies, default=0)
+    start_wait = reader.checked("start_wait", check_start_wait, default=DEFAULT_START_WAIT_S)
     offline = reader.typed("offline", bool, default=False)
     name = reader.typed("name", str, default=None)
     if reader.problems:
@@ -96,6 +112,7 @@ def read_settings(where: str, found: object, *, secret: str | Sequence[str] = ""
         user=user,
         anonymous=anonymous,
         trusted_proxies=trusted_proxies,
+        start_wait=start_wait,
         offline=bool(offline),
         name=name,
     )
@@ -178,12 +195,12 @@ class _Reader:
             self.problems.append(f"ANONYMOUS_COOKIE: {error}")
             return False
 
-    def trusted_proxies(self) -> int:
+    def checked(self, name: str, check: Callable[[object], T], *, default: T) -> T:
         try:
-            return check_trusted_proxies(self._found.get("trusted_proxies", 0))
+            return check(self._found.get(name, default))
         except ConfigError as error:
-            self.problems.append(str(error).replace("trusted_proxies", "TRUSTED_PROXIES", 1))
-            return 0
+            self.problems.append(str(error).replace(name, name.upper(), 1))
+            return default
 
     def typed(self, name: str, kind: type, *, default: Any) -> Any:
         value = self._found.get(name, default)

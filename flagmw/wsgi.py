@@ -12,6 +12,7 @@ from flagmw.binding import current_flags
 from flagmw.client import Client
 from flagmw.context import UserContext
 from flagmw.errors import ConfigError
+from flagmw.holding import DEFAULT_START_WAIT_S, check_start_wait
 from flagmw.http import AnonymousCookie, facts_of_environ
 from flagmw.users import UserBuilder, Visitors
 
@@ -38,6 +39,8 @@ class FlagMiddleware:
         user: from the environ to the user, None for nobody. Called at the first read of a request, at most once.
         anonymous: the cookie by which users without a key are recognised; False leaves them without a key.
         trusted_proxies: how many proxies in front of the server add to X-Forwarded-For.
+        start_wait: for how many seconds the first flag read of a process may wait, when it has no flags at all yet
+            and a flag service is about to send some.
 
     Attributes:
         visitors: finds out who makes a request; for adapters that make accessors themselves.
@@ -54,10 +57,12 @@ class FlagMiddleware:
         *,
         anonymous: AnonymousCookie | bool = True,
         trusted_proxies: int = 0,
+        start_wait: float = DEFAULT_START_WAIT_S,
     ) -> None:
         check_client(client)
         self._app = app
         self._client = client
+        self._start_wait_s = check_start_wait(start_wait)
         self.visitors: Visitors[WSGIEnvironment] = Visitors(
             user, partial(facts_of_environ, trusted_proxies=check_trusted_proxies(trusted_proxies)), anonymous
         )
@@ -67,7 +72,7 @@ class FlagMiddleware:
         before = current_flags.get()
         if before is not None and before.client is self._client and environ.get(ENVIRON_KEY) is before:
             return self._app(environ, start_response)  # installed twice
-        flags = Flags(self._client, self.visitors, environ)
+        flags = Flags(self._client, self.visitors, environ, self._start_wait_s)
         environ[ENVIRON_KEY] = flags
         current_flags.set(flags)
         response = _Response(flags, before, environ, start_response)

@@ -30,10 +30,12 @@ class Setup:
     Attributes:
         client: evaluates the flags.
         visitors: finds out who makes a request.
+        start_wait_s: how long requests may be held back for the first flags.
     """
 
     client: Client
     visitors: Visitors[HttpRequest]
+    start_wait_s: float
 
 
 def read() -> Settings:
@@ -60,7 +62,7 @@ def setup() -> Setup:
     found = read()
     build = from_any_thread(found.user) if found.user is not None else default_user
     visitors = Visitors(build, functools.partial(facts_of, trusted_proxies=found.trusted_proxies), found.anonymous)
-    return Setup(client=found.client(), visitors=visitors)
+    return Setup(client=found.client(), visitors=visitors, start_wait_s=found.start_wait)
 
 
 def facts_of(request: HttpRequest, trusted_proxies: int = 0) -> RequestFacts:

@@ -20,6 +20,7 @@ from django.utils.cache import patch_vary_headers
 from flagmw import ConfigError
 from flagmw.accessor import Flags
 from flagmw.binding import current_flags, unbind
+from flagmw.holding import hold
 from flagmw_django.conf import setup
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase | Awaitable[HttpResponseBase]]
@@ -63,6 +64,7 @@ class FlagMiddleware:
         return _finish(request, response, flags, before)
 
     async def _answer_async(self, request: HttpRequest) -> HttpResponseBase:
+        await hold(setup().client, setup().start_wait_s)
         flags, before = _begin(request)
         try:
             response: HttpResponseBase = await self._get_response(request)  # type: ignore[misc]  # async by `__init__`
@@ -75,7 +77,7 @@ class FlagMiddleware:
 def _begin(request: HttpRequest) -> tuple[Flags, Flags | None]:
     """Make a request's flags and let `flagmw.flags` stand for them; it stood for the second that is returned."""
     now, before = setup(), current_flags.get()
-    flags = Flags(now.client, now.visitors, request)
+    flags = Flags(now.client, now.visitors, request, now.start_wait_s)
     request.flags = flags  # type: ignore[attr-defined]  # see `FlagsRequest`
     current_flags.set(flags)
     return flags, before

@@ -64,6 +64,8 @@ class Flags:
             once. The default is Flask-Login's current user where the app has a login manager, else REMOTE_USER.
         anonymous: the cookie for users without a key, False for none; None as the settings say.
         trusted_proxies: how many proxies add to X-Forwarded-For; None as the settings say.
+        start_wait: for how many seconds the first flag read of a process may wait for a flag service; None as the
+            settings say.
 
     Raises:
         ConfigError: a setting or an argument that is not what it should be.
@@ -77,6 +79,7 @@ class Flags:
         user: FlaskUserBuilder | None = None,
         anonymous: AnonymousCookie | bool | None = None,
         trusted_proxies: int | None = None,
+        start_wait: float | None = None,
     ) -> None:
         if client is not None:
             check_client(client)
@@ -84,6 +87,7 @@ class Flags:
         self._user = user
         self._anonymous = anonymous
         self._trusted_proxies = trusted_proxies
+        self._start_wait = start_wait
         if app is not None:
             self.init_app(app)
 
@@ -110,6 +114,7 @@ class Flags:
             partial(build_user, app, user),
             anonymous=anonymous,
             trusted_proxies=trusted_proxies,
+            start_wait=self._start_wait if self._start_wait is not None else settings.start_wait,
         )
         app.wsgi_app = middleware  # type: ignore[method-assign]  # Flask's documented way to add middleware
         installed = app.extensions[EXTENSION] = Installed(client, middleware.visitors)

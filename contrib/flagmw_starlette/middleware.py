@@ -12,6 +12,7 @@ from flagmw import asgi
 from flagmw.accessor import Flags
 from flagmw.client import Client
 from flagmw.context import UserContext
+from flagmw.holding import DEFAULT_START_WAIT_S
 from flagmw.http import AnonymousCookie
 from flagmw.users import check_user_builder
 
@@ -34,6 +35,7 @@ class FlagMiddleware:
             `AuthenticationMiddleware` has authenticated.
         anonymous: the cookie by which users without a key are recognised; False leaves them without a key.
         trusted_proxies: how many proxies in front of the server add to X-Forwarded-For.
+        start_wait: for how many seconds the first connections of a process may be held back for a flag service.
 
     Raises:
         ConfigError: an argument that is not what it should be.
@@ -47,6 +49,7 @@ class FlagMiddleware:
         *,
         anonymous: AnonymousCookie | bool = True,
         trusted_proxies: int = 0,
+        start_wait: float = DEFAULT_START_WAIT_S,
     ) -> None:
         self._middleware = asgi.FlagMiddleware(
             app,
@@ -54,6 +57,7 @@ class FlagMiddleware:
             asgi.scope_user if user is None else _of_scope(user),
             anonymous=anonymous,
             trusted_proxies=trusted_proxies,
+            start_wait=start_wait,
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
