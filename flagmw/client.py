@@ -146,7 +146,8 @@ class Client:
     def on_change(self, callback: ChangeCallback) -> Callable[[], None]:
         """Have `callback` called with the keys of flags that were added, removed or altered.
 
-        It runs in the thread that brought the change; the first flags of a process are no change.
+        It runs in the thread that brought the change. Flags that are there when the client starts are no change; those
+        that a flag service sends a moment later are.
 
         Returns:
             A function that ends it.

@@ -20,6 +20,7 @@ from flagmw.dialects import Compilation, Dialect
 from flagmw.errors import AuthError, DocumentError, FlagmwError, TransportError
 from flagmw.events import Sink
 from flagmw.lifecycle.threads import Background
+from flagmw.once import LogOnce
 from flagmw.status import State, Status
 from flagmw.transports import Delivery, Source
 
@@ -101,12 +102,16 @@ class Runtime:
         self._arrived_s = time.monotonic()
         self._error: str | None = None
         self._failures = 0
+        self._log_once = LogOnce(logger)
         self._cache: Cache | None = None
         self._saved: Snapshot | None = inherited
         self._save_after_s = 0.0
         self._hold_until_s: float | None = None
         self._awaited = False
         self._background: Background | None = None
+        if inherited is not None:
+            self.ready.set()
+            self._settled.set()
         source = provider.source()
         if active or source.local:
             self._open(source, provider.cache() if active else None)
@@ -146,7 +151,7 @@ class Runtime:
         if self.snapshot is not None:
             self.ready.set()
             self._settled.set()
-        if after is not None and after is not before and self._opened and not (before is not None and before.is_stale):
+        if after is not None and after is not before and self._opened:
             self._tell(changed_keys(before, after))
         self._save(is_last=False)
         return not compilation.errors
@@ -175,14 +180,18 @@ class Runtime:
         errors: list[FlagmwError] = list(compilation.errors)
         if delivery.error is not None:
             errors.append(delivery.error)
+        if delivery.is_message and errors:
+            for error in errors:
+                self._log_once(logging.ERROR, str(error), "%s; it is skipped, and the stream goes on", error)
+            if compilation.snapshot is None:
+                return
+            errors = []
         text = "; ".join(str(error) for error in errors) or None
         if text is not None and text != self._error:
             self._log(errors)
-        if delivery.is_message and errors:
-            self._failures += 1
-            return  # a bad message is skipped; the source is well
         healed = text is None and self._error is not None
-        self._failures = 0 if text is None else self._failures + 1
+        failures = self._failures
+        self._failures = 0 if text is None else failures + 1
         self._error = text
         if isinstance(delivery.error, AuthError):
             self._enter(State.OFF)
@@ -191,7 +200,7 @@ class Runtime:
             is_well = text is None and not delivery.is_stale
             self._enter(State.OK if is_well else self._failing_state())
         if healed and self.snapshot is not None and not delivery.is_stale:
-            logger.info("flags are in sync again: revision %s", self.snapshot.revision)
+            logger.info("flags are in sync again after %d failures: revision %s", failures, self.snapshot.revision)
 
     def _log(self, errors: Sequence[FlagmwError]) -> None:
         kept = "the last good flags stay in force" if self.snapshot is not None else "callers get their defaults"
