@@ -259,6 +259,8 @@ class _Connection:
         assert self._upstream is not None
         writer = self._upstream[1]
         while data := await self._reader.read(CHUNK_BYTES):
+            if self.outlet.deaf:  # the kernel still hands out what comes after SHUT_RD
+                break
             writer.write(data)
             await writer.drain()
         if self.outlet.deaf:
@@ -331,6 +333,7 @@ class FaultProxy:
         streams = [connection for connection in self._connections if connection.is_stream]
         for connection in streams:
             self._keep(asyncio.ensure_future(connection.strike(fault)))
+        await asyncio.sleep(0)  # by now each has begun; some never end
         return len(streams)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
