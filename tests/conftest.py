@@ -10,6 +10,7 @@ import pytest
 from flagmw.binding import current_flags
 from flagmw.core import overrides
 from flagmw.lifecycle import threads
+from tests.leaks import Watch
 
 pytest_plugins = ["pytester"]
 
@@ -20,6 +21,26 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=str(Path(__file__).parent / "conformance" / "vectors"),
         help="folder of conformance vectors; a sub-folder's name is its dialect",
     )
+
+
+WATCH = pytest.StashKey[Watch]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[WATCH] = Watch()
+    config.stash[WATCH].attach()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    terminalreporter.write_line(f"{config.stash[WATCH].seen} log records were searched for secrets")
+
+
+@pytest.fixture(autouse=True)
+def _no_secret_is_logged(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail the test while which a secret was logged."""
+    yield
+    leaks = request.config.stash[WATCH].take()
+    assert not leaks, f"{len(leaks)} log records hold a secret, the first from {leaks[0].split()[0]}"
 
 
 @pytest.fixture(autouse=True)
