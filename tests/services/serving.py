@@ -107,7 +107,10 @@ class ServiceServer:
             raise
 
     async def _start(self) -> None:
-        listener = socket.create_server(("127.0.0.1", 0), backlog=512)
+        # asyncio spares only sockets that name their protocol the delays of Nagle's algorithm (40 ms per message)
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(512)
         self._inner_port = listener.getsockname()[1]
         self._uvicorn = _Uvicorn(Starlette(routes=self._routes()), listener)
         await self._uvicorn.begin()
