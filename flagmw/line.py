@@ -6,6 +6,7 @@ A `Line` is what they get for a socket instead. How one is opened is `connecting
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import math
@@ -133,6 +134,11 @@ class Line:
         view = memoryview(data).cast("B")
         while view:
             view = view[self._do(partial(self._sock.send, view), selectors.EVENT_WRITE) :]
+
+    def send_at_once(self, data: bytes) -> None:
+        """Send a last few bytes as far as that goes without waiting, woken or not; never raises."""
+        with contextlib.suppress(OSError):  # it was a courtesy
+            self._sock.send(data)
 
     def fileno(self) -> int:
         """Give the socket's descriptor."""

@@ -45,11 +45,13 @@ class Answer:
         status: the status code.
         headers: names are in lower case; may hold secrets.
         body: decompressed.
+        peer: host and port, for messages.
     """
 
     status: int
     headers: Mapping[str, str] = field(repr=False)
     body: bytes = field(repr=False)
+    peer: str = ""
 
 
 class HttpSession:
@@ -200,7 +202,7 @@ def _read(response: requests.Response, peer: str, max_bytes: int) -> Answer:
     is_torn = unpacker is not None and not is_empty and not unpacker.eof
     if is_torn or response.raw.length_remaining not in (None, 0):
         raise TransportError(f"{peer} broke its answer off")
-    return Answer(status=response.status_code, headers=headers, body=bytes(body))
+    return Answer(status=response.status_code, headers=headers, body=bytes(body), peer=peer)
 
 
 def _make_adapter(connect: Callable[..., Line]) -> Any:

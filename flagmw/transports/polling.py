@@ -1,0 +1,177 @@
+"""Documents of a flag service, asked for at intervals over HTTP.
+
+What is asked comes from the dialect's `PollWire`. An answer's validators (`ETag`, `Last-Modified`) go back with the
+next request only if its document was put in force: a document that was refused is asked for again.
+"""
+
+from __future__ import annotations
+
+import logging
+import random as chance
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from traceback import format_tb
+
+from flagmw.core.documents import Document
+from flagmw.errors import AuthError, ProtocolError, TransportError
+from flagmw.lifecycle.backoff import Backoff
+from flagmw.line import Interrupted, retry_after_s
+from flagmw.network import Network
+from flagmw.session import Answer, HttpSession
+from flagmw.transports import Delivery, PollWire, Receiver
+
+logger = logging.getLogger("flagmw")
+
+MAX_DOCUMENT_BYTES = 64 * 1024 * 1024
+
+FIRST_RETRY_DELAY_S = 1.0
+MAX_RETRY_DELAY_S = 60.0
+
+JITTER_RATIO = 0.05
+"""How far a request may be off its time, in intervals, so that the processes of a fleet do not ask together."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Validators:
+    """What makes the next request conditional, and for which address it holds."""
+
+    url: str = ""
+    etag: str | None = None
+    last_modified: str | None = None
+
+    def headers(self, url: str) -> dict[str, str]:
+        if url != self.url:
+            return {}
+        pairs = {"If-None-Match": self.etag, "If-Modified-Since": self.last_modified}
+        return {name: value for name, value in pairs.items() if value}
+
+
+class PollingSource:
+    """Brings the document of one service.
+
+    Args:
+        wire: what the service is asked.
+        network: timeouts, proxy and certificates.
+        interval_s: how often it is asked, on average; never more often, as long as it fails.
+        max_document_bytes: a larger answer is refused.
+        bootstrap: what is delivered on opening, before anything came.
+        monotonic: the clock for all that is measured.
+        random: spreads the requests; gives a number in [0, 1).
+    """
+
+    background = True
+    local = False
+    awaited = True
+
+    def __init__(
+        self,
+        wire: PollWire,
+        network: Network,
+        *,
+        interval_s: float,
+        max_document_bytes: int = MAX_DOCUMENT_BYTES,
+        bootstrap: Delivery | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+        random: Callable[[], float] = chance.random,
+    ) -> None:
+        self._wire = wire
+        self._interval_s = interval_s
+        self._max_document_bytes = max_document_bytes
+        self._bootstrap = bootstrap
+        self._monotonic = monotonic
+        self._random = random
+        self._backoff = Backoff(first_s=FIRST_RETRY_DELAY_S, max_s=MAX_RETRY_DELAY_S, random=random)
+        self._session = HttpSession(network, monotonic=monotonic)
+        self._receiver: Receiver | None = None
+        self._validators = _Validators()
+
+    def open(self, receiver: Receiver) -> None:
+        """Deliver the bootstrap, if there is one."""
+        self._receiver = receiver
+        if self._bootstrap is not None:
+            receiver.deliver(self._bootstrap)
+
+    def wake(self) -> None:
+        """End whatever `run` is waiting for. Any thread may call; never waits or raises."""
+        self._session.interrupt()
+
+    def run(self, stopping: threading.Event) -> None:
+        """Ask at once and then at intervals, until the event is set or the service refuses us."""
+        receiver = self._receiver
+        if receiver is None:
+            return
+        due_s = self._monotonic()
+        try:
+            while not stopping.is_set():
+                try:
+                    pause_s = self._poll(receiver)
+                except Interrupted:
+                    return
+                except AuthError as error:
+                    receiver.deliver(Delivery(error=AuthError(f"{self._wire.name}: {error}; not trying again")))
+                    return
+                now = self._monotonic()
+                if pause_s is None:
+                    due_s += self._interval_s * max(1.0, (now - due_s) // self._interval_s + 1.0)
+                    spread_s = (2 * self._random() - 1) * JITTER_RATIO * self._interval_s
+                    stopping.wait(max(due_s + spread_s - now, 0.0))
+                else:
+                    pause_s = max(pause_s, self._interval_s * (1 + JITTER_RATIO * self._random()))
+                    due_s = now + pause_s
+                    stopping.wait(pause_s)
+        finally:
+            self._session.close()
+
+    def _poll(self, receiver: Receiver) -> float | None:
+        """Ask once.
+
+        Returns:
+            How long to wait at least after a failure; None when all went well.
+
+        Raises:
+            AuthError: the service refuses our secret.
+            Interrupted: we are to stop.
+        """
+        pause_s = 0.0
+        try:
+            url = self._wire.url(receiver.snapshot)
+            headers = {**self._wire.headers(), **self._validators.headers(url)}
+            answer = self._session.request("GET", url, headers, None, self._max_document_bytes)
+            pause_s = retry_after_s(answer.headers)
+            delivery = self._delivery(answer)
+        except (AuthError, Interrupted):
+            raise
+        except TransportError as error:
+            kind = ProtocolError if isinstance(error, ProtocolError) else TransportError
+            failure = kind(f"{self._wire.name}: {error}; trying again")
+        except Exception as error:  # a defect of ours, or of the library: the next request may go well
+            # Its text may hold what we said to the service.
+            logger.debug("%s failed by an error at\n%s", self._wire.name, "".join(format_tb(error.__traceback__)))
+            failure = TransportError(f"{self._wire.name}: unexpected {type(error).__name__}; trying again")
+        else:
+            self._backoff.reset()
+            is_taken = receiver.deliver(delivery)
+            if delivery.documents:
+                self._validators = _validators(url, answer.headers) if is_taken else _Validators()
+            return None
+        receiver.deliver(Delivery(error=failure))
+        return max(self._backoff.next_s(), pause_s)
+
+    def _delivery(self, answer: Answer) -> Delivery:
+        """Read an answer; without documents and error, it says that what is in force is the newest."""
+        if answer.status in (401, 403):
+            raise AuthError(f"{answer.peer} refuses our secret (HTTP {answer.status})")
+        if answer.status == 304:
+            return Delivery()
+        if not 200 <= answer.status < 300:
+            raise TransportError(f"{answer.peer} answered HTTP {answer.status}")
+        if not answer.body.strip():
+            return Delivery()
+        logger.debug("%s: a document of %d bytes", self._wire.name, len(answer.body))
+        return Delivery(documents=(Document(name=self._wire.name, content=answer.body),))
+
+
+def _validators(url: str, headers: Mapping[str, str]) -> _Validators:
+    return _Validators(url=url, etag=headers.get("etag"), last_modified=headers.get("last-modified"))
