@@ -84,7 +84,7 @@ class Official:
             self._end()
 
     def log(self) -> str:
-        """Give what the client has logged and printed, warnings and worse."""
+        """Give what the client has logged and printed; only errors are logged."""
         self._log.seek(0)
         return self._log.read()
 

@@ -95,7 +95,7 @@ def main(service: str) -> None:
     """Read commands until the input ends."""
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as out:
         os.dup2(2, 1)
-        logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+        logging.basicConfig(level=logging.ERROR, stream=sys.stderr)  # fbclient warns of each unknown flag
         official_clients.load(service)
         for answer in answers(Session(service), iter(sys.stdin.readline, "")):
             print(answer, file=out, flush=True)
