@@ -22,6 +22,7 @@ from flagmw.core.records import Exposure, Identity, Metric
 from flagmw.core.snapshot import Kind, Outcome, Snapshot, Space, evaluation_of, failed, settled, value_of
 from flagmw.errors import ConfigError, ContextError
 from flagmw.evaluation import ErrorCode, Evaluation
+from flagmw.lifecycle.imports import import_optional
 from flagmw.lifecycle.process import PerProcess
 from flagmw.once import LogOnce
 from flagmw.runtime import ChangeCallback, Provider, Runtime
@@ -44,21 +45,16 @@ class Client:
     waits: when anything is wrong it gives the caller's default, and `variation_detail` says why.
 
     Args:
-        provider: where flags come from, for example `flagmw.providers.FlagFile("flags.yaml")`.
+        provider: where flags come from, for example `flagmw.providers.FlagFile("flags.yaml")`, or its text form such as
+            "file:flags.yaml", see `flagmw.providers.provider_from_dsn`.
         offline: do no I/O at all; only a provider that holds its flags in memory then has any.
 
     Raises:
         ConfigError: `provider` is not one.
     """
 
-    def __init__(self, provider: Provider, *, offline: bool = False) -> None:
-        for part in ("dialect", "source", "sink"):
-            if not callable(getattr(provider, part, None)):
-                raise ConfigError(
-                    f"provider must be one of flagmw.providers, for example FlagFile('flags.yaml'), "
-                    f"got {type(provider).__name__}"
-                )
-        self._provider = provider
+    def __init__(self, provider: Provider | str, *, offline: bool = False) -> None:
+        self._provider = checked_provider(provider)
         self._offline = offline
         self._closed = False
         self._callbacks: list[ChangeCallback] = []
@@ -436,6 +432,29 @@ class Client:
                 logging.WARNING, cause, "flag %r gives the default: %s: %s", shown, code, outcome.error_message
             )
         return outcome
+
+
+def checked_provider(given: Provider | str) -> Provider:
+    """Give a provider for what a caller passed: a provider as it is, a text read as a DSN.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    if isinstance(given, str):
+        import_optional("flagmw.providers.dsn")  # it brings all flag services, and a fork waits for it here
+        from flagmw.providers.dsn import provider_from_dsn  # noqa: PLC0415  # as above
+
+        try:
+            return provider_from_dsn(given)
+        except ConfigError as error:
+            raise ConfigError(f"provider: {error}") from None
+    for part in ("dialect", "source", "sink"):
+        if not callable(getattr(given, part, None)):
+            raise ConfigError(
+                f"provider must be one of flagmw.providers, for example FlagFile('flags.yaml'), "
+                f"got {type(given).__name__}"
+            )
+    return given
 
 
 def _failure_of(snapshot: Snapshot | None, key: Any, space: Space, failure: Outcome) -> Outcome:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
@@ -19,16 +20,20 @@ from flagmw.errors import ConfigError
 from flagmw.holding import DEFAULT_START_WAIT_S, check_start_wait
 from flagmw.http import AnonymousCookie
 from flagmw.providers import FlagFile
+from flagmw.providers.dsn import VARIABLE, provider_from_dsn, provider_from_environment
 from flagmw.registry import configure
 from flagmw.runtime import Provider
 from flagmw.wsgi import check_trusted_proxies
 
 T = TypeVar("T")
 
+_DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
+
 NAMES = (
     "flag_file",
     "fractional",
     "provider",
+    "dsn",
     "user",
     "anonymous_cookie",
     "trusted_proxies",
@@ -81,9 +86,10 @@ class SettingsError(ConfigError):
 def read_settings(where: str, found: object, *, secret: str | Sequence[str] = "") -> Settings:
     """Check a settings mapping.
 
-    Names may be in upper or lower case: `flag_file` (a path or several), `fractional`, `provider` (instead of a
-    file), `user`, `anonymous_cookie` (a mapping of `AnonymousCookie`'s arguments, or False), `trusted_proxies`,
-    `start_wait`, `offline`, `name`. `provider` and `user` may be dotted paths.
+    Names may be in upper or lower case: `flag_file` (a path or several), `fractional`, `provider` or `dsn` (instead of
+    a file; without any of the three, the environment variable FLAGMW_DSN), `user`, `anonymous_cookie` (a mapping of
+    `AnonymousCookie`'s arguments, or False), `trusted_proxies`, `start_wait`, `offline`, `name`. `provider` and `user`
+    may be dotted paths, `provider` a DSN as well.
 
     Args:
         where: the mapping's name, for messages.
@@ -132,23 +138,48 @@ class _Reader:
                 self.problems.append(_unknown(name, NAMES))
 
     def provider(self) -> Provider | None:
-        has_file = self._found.get("flag_file") is not None
-        if has_file and self._found.get("provider") is not None:
-            self.problems.append("FLAG_FILE and PROVIDER exclude each other; keep one")
+        given = [name for name in ("flag_file", "provider", "dsn") if self._found.get(name) is not None]
+        if len(given) > 1:
+            names = " and ".join(name.upper() for name in given)
+            self.problems.append(f"{names} exclude each other; keep one")
             return None
-        if self._found.get("provider") is not None:
-            provider = self._imported("provider")
-            if isinstance(provider, type) or (callable(provider) and not hasattr(provider, "source")):
-                provider = self._called("provider", provider)
-            if provider is not None and not all(hasattr(provider, part) for part in ("dialect", "source", "sink")):
-                kind = type(provider).__name__
-                self.problems.append(f"PROVIDER must be one of flagmw.providers or a path to one, got {kind}")
-                return None
-            return cast("Provider | None", provider)
-        if not has_file:
-            self.problems.append("FLAG_FILE is missing: the path of your flags.yaml (or give PROVIDER)")
+        if not given:
+            return self._provider_from_environment()
+        if given == ["flag_file"]:
+            return self._flag_file(self._found["flag_file"])
+        (name,) = given
+        value = self._found[name]
+        if name == "dsn" or (isinstance(value, str) and ":" in value):
+            return self._dsn(name, value)
+        provider = self._imported("provider")
+        if isinstance(provider, type) or (callable(provider) and not hasattr(provider, "source")):
+            provider = self._called("provider", provider)
+        if provider is not None and not all(hasattr(provider, part) for part in ("dialect", "source", "sink")):
+            kind = type(provider).__name__
+            self.problems.append(f"PROVIDER must be one of flagmw.providers, a DSN or a path to one, got {kind}")
             return None
-        paths = self._found["flag_file"]
+        return cast("Provider | None", provider)
+
+    def _provider_from_environment(self) -> Provider | None:
+        try:
+            provider = provider_from_environment()
+        except ConfigError as error:
+            self.problems.append(str(error))
+            return None
+        if provider is None:
+            self.problems.append(
+                f"FLAG_FILE is missing: the path of your flags.yaml (or give PROVIDER, or set {VARIABLE})"
+            )
+        return provider
+
+    def _dsn(self, name: str, value: Any) -> Provider | None:
+        try:
+            return provider_from_dsn(value)
+        except ConfigError as error:
+            self.problems.append(f"{name.upper()}: {error}")
+            return None
+
+    def _flag_file(self, paths: Any) -> Provider | None:
         if isinstance(paths, (str, os.PathLike)):
             paths = [paths]
         if not isinstance(paths, (list, tuple)):
@@ -213,6 +244,9 @@ class _Reader:
         value = self._found.get(name)
         if not isinstance(value, str):
             return value
+        if not _DOTTED.fullmatch(value):  # and not shown, since it may be a secret that was put here
+            self.problems.append(f"{name.upper()} is a text that is no dotted path such as 'shop.flags.{name}'")
+            return None
         module_name, _, attribute = value.rpartition(".")
         try:
             return getattr(import_module(module_name), attribute)

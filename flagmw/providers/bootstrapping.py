@@ -1,0 +1,107 @@
+"""Flags from a document at hand: all there are when a provider is offline, else the first ones until the service answers."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from flagmw.core.documents import Document
+from flagmw.core.snapshot import Snapshot
+from flagmw.errors import TransportError
+from flagmw.transports import Delivery, Receiver, Source
+
+NAME = "the bootstrap document"
+
+
+class OfflineSource:
+    """Brings a bootstrap document and nothing else, ever.
+
+    Args:
+        bootstrap: its text, or the JSON file that holds it; None says that there is none.
+    """
+
+    background = False
+    local = True
+    awaited = False
+
+    def __init__(self, bootstrap: bytes | Path | None) -> None:
+        self._bootstrap = bootstrap
+
+    def open(self, receiver: Receiver) -> None:
+        """Deliver the document."""
+        if self._bootstrap is None:
+            error = TransportError("offline, and there is no bootstrap document to evaluate from")
+            receiver.deliver(Delivery(error=error))
+        else:
+            receiver.deliver(_delivery(self._bootstrap, is_stale=False))
+
+    def run(self, stopping: threading.Event) -> None:
+        """Do nothing: nothing changes."""
+
+    def wake(self) -> None:
+        """Do nothing: nothing waits."""
+
+
+class BootstrappedSource:
+    """Brings a bootstrap document, then what a flag service says.
+
+    Flags that are there already, an earlier start's or the parent process's, are newer than the document and stay.
+
+    Args:
+        bootstrap: the document's text, or the JSON file that holds it.
+        service: brings what the service says.
+    """
+
+    local = False
+
+    def __init__(self, bootstrap: bytes | Path, service: Source) -> None:
+        self._bootstrap = bootstrap
+        self._service = service
+        self.background = service.background
+        self.awaited = service.awaited
+
+    def open(self, receiver: Receiver) -> None:
+        """Deliver the document, then what the service has at once."""
+        if receiver.snapshot is None:
+            receiver.deliver(_delivery(self._bootstrap, is_stale=True))
+            receiver = _Following(receiver)
+        self._service.open(receiver)
+
+    def run(self, stopping: threading.Event) -> None:
+        """Deliver what the service says until the event is set."""
+        self._service.run(stopping)
+
+    def wake(self) -> None:
+        """End whatever the service's source waits for."""
+        self._service.wake()
+
+
+class _Following:
+    """A receiver whose bootstrap flags are no place to resume from: the service is to send all it has."""
+
+    def __init__(self, receiver: Receiver) -> None:
+        self._receiver = receiver
+        self._bootstrap = receiver.snapshot
+
+    @property
+    def snapshot(self) -> Snapshot | None:
+        snapshot = self._receiver.snapshot
+        return None if snapshot is self._bootstrap else snapshot
+
+    def deliver(self, delivery: Delivery) -> bool:
+        return self._receiver.deliver(delivery)
+
+
+def _delivery(bootstrap: bytes | Path, *, is_stale: bool) -> Delivery:
+    if isinstance(bootstrap, bytes):
+        return Delivery(documents=_documents(NAME, bootstrap), is_stale=is_stale)
+    try:
+        content = bootstrap.read_bytes()
+    except OSError as error:
+        return Delivery(error=TransportError(f"{bootstrap}: {error.strerror or type(error).__name__}"))
+    return Delivery(documents=_documents(str(bootstrap), content), is_stale=is_stale)
+
+
+def _documents(name: str, content: bytes) -> Sequence[Document]:
+    return (Document(name=name, content=content),)

@@ -1,0 +1,79 @@
+"""What the providers of flag services make their parts with: sources, sinks and caches as their options say."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from flagmw.events import EventWire, Sink
+from flagmw.events.delivery import DeliverySink
+from flagmw.providers.bootstrapping import BootstrappedSource, OfflineSource
+from flagmw.providers.options import ServiceOptions, StreamOptions
+from flagmw.session import HttpSession
+from flagmw.transports import PollWire, Source, StreamWire
+from flagmw.transports.cache import SnapshotCache, cache_path
+from flagmw.transports.polling import PollingSource
+from flagmw.transports.streaming import StreamSource
+
+
+def make_source(options: ServiceOptions, service: Callable[[], Source]) -> Source:
+    """Make a source: the service's, with a bootstrap document before it if there is one, or that alone when offline.
+
+    Args:
+        options: of the provider.
+        service: makes the source that brings what the service says.
+    """
+    if options.offline:
+        return OfflineSource(options.bootstrap)
+    if options.bootstrap is None:
+        return service()
+    return BootstrappedSource(options.bootstrap, service())
+
+
+def make_streaming(options: ServiceOptions, wire: StreamWire, stream: StreamOptions) -> Source:
+    """Make a source that keeps a stream open."""
+    return StreamSource(
+        wire,
+        options.network,
+        ping_interval_s=stream.ping_interval_s,
+        first_retry_delay_s=stream.first_retry_delay_s,
+        max_retry_delay_s=stream.max_retry_delay_s,
+    )
+
+
+def make_polling(options: ServiceOptions, wire: PollWire, poll_interval_s: float) -> Source:
+    """Make a source that asks at intervals."""
+    return PollingSource(wire, options.network, interval_s=poll_interval_s)
+
+
+def make_sink(options: ServiceOptions, wire: Callable[[], EventWire], flush_interval_s: float) -> Sink | None:
+    """Make a sink that delivers events; None when none are to be sent.
+
+    Args:
+        options: of the provider.
+        wire: makes what knows how the service wants its events.
+        flush_interval_s: of the service's own client, unless the options say otherwise.
+    """
+    events = options.events
+    if options.offline or events is None:
+        return None
+    return DeliverySink(
+        wire(),
+        lambda: HttpSession(options.network),
+        capacity=events.capacity,
+        flush_interval_s=flush_interval_s if events.flush_interval_s is None else events.flush_interval_s,
+        wall_clock=time.time,
+    )
+
+
+def make_cache(options: ServiceOptions, service: str, secret: str) -> SnapshotCache | None:
+    """Make what keeps the last good flags; None when they are not kept.
+
+    Args:
+        options: of the provider.
+        service: names the format of what is kept.
+        secret: the file is named by a hash of it.
+    """
+    if options.offline or options.cache_dir is None:
+        return None
+    return SnapshotCache(cache_path(options.cache_dir, service, secret))
