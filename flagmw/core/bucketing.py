@@ -19,6 +19,9 @@ Encode texts yourself: mmh3's functions for texts end the process by a segmentat
 (5.3.1), while `str.encode` raises.
 """
 
+murmur3_32_signed = mmh3.mmh3_32_sintdigest
+"""Hashes bytes with MurmurHash3 (x86, 32-bit) and a seed from 0 to 2**32 - 1 to an integer from -2**31 to 2**31 - 1."""
+
 
 def bucket_bounds(weights: Sequence[int]) -> list[int]:
     """Turn weights into upper bounds of hashes, so that choosing a bucket is one bisection.

@@ -1,0 +1,213 @@
+"""Compiles conditions, targets and segments.
+
+Source: Hackle reference, sections 10.2, 11 and 14; vectors `segments`, `experiment_conditions`, `nested_matrix`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from flagmw.context import UserContext
+from flagmw.dialects.hackle.calls import Call, Link
+from flagmw.dialects.hackle.decisions import BY_TARGETING, OFF
+from flagmw.dialects.hackle.defects import Defect
+from flagmw.dialects.hackle.matching import Matcher, compile_match, plain_test
+from flagmw.dialects.hackle.model import AB_TEST, FEATURE_FLAG, Condition, Match, Segment, Target
+from flagmw.dialects.hackle.users import FIELDS, identify_by, property_by
+from flagmw.dialects.hackle.values import MAX_NUMBER, MAX_TEXT_CHARS, is_property_name, property_value
+
+Test = Callable[[UserContext, Call], bool]
+"""Tells whether a condition holds for a prepared context; may raise, which ends the whole call."""
+
+COUNTED = frozenset({"OVERRIDDEN", "TRAFFIC_ALLOCATED", BY_TARGETING, "EXPERIMENT_COMPLETED"})
+"""The reasons of an A/B test for which conditions look at its variation."""
+
+
+def experiment_key(name: Any) -> int:
+    """Read the key of the experiment that a condition names, as Python's `int` does.
+
+    Raises:
+        Defect: it is none.
+    """
+    try:
+        return int(name)
+    except (TypeError, ValueError, OverflowError):
+        raise Defect("a condition names another experiment by something that is no whole number") from None
+
+
+class ConditionCompiler:
+    """Compiles the conditions of one document.
+
+    Args:
+        segments: by key.
+        link: gives what stands for the experiment of a kind and key.
+    """
+
+    def __init__(self, segments: Mapping[str, Test], link: Callable[[str, int], Link]) -> None:
+        self._segments = segments
+        self._link = link
+
+    def target(self, target: Target, *, by_experiment: bool) -> Test:
+        """Compile conditions that must all hold.
+
+        Args:
+            target: the conditions, at least one.
+            by_experiment: whether they are an experiment's, rather than a remote config parameter's.
+        """
+        return _all_of([self._condition(condition, by_experiment=by_experiment) for condition in target])
+
+    def _condition(self, condition: Condition, *, by_experiment: bool) -> Test:
+        if condition.key_type == "SEGMENT":
+            return self._segment_condition(condition.match)
+        if condition.key_type in (AB_TEST, FEATURE_FLAG):
+            return self._experiment_condition(condition, by_experiment=by_experiment)
+        return _user_condition(condition)
+
+    def _segment_condition(self, match: Match) -> Test:
+        """Compile a condition on segments; operator and value type do not count."""
+        wanted = match.kind == "MATCH" if match.kind in ("MATCH", "NOT_MATCH") else None
+        tests = [self._segment(key) for key in match.values]
+        if wanted is True and len(tests) == 1:
+            return tests[0]
+
+        def is_in(context: UserContext, call: Call) -> bool:
+            for test in tests:
+                if test(context, call):
+                    return wanted is True
+            return wanted is False
+
+        return is_in
+
+    def _segment(self, key: Any) -> Test:
+        if not isinstance(key, str):
+            return _failing("a condition names a segment by something that is no text")
+        return self._segments.get(key) or _failing(f"a condition names the segment {key!r}, which is missing")
+
+    def _experiment_condition(self, condition: Condition, *, by_experiment: bool) -> Test:
+        try:
+            link = self._link(condition.key_type, experiment_key(condition.key_name))
+        except Defect as defect:
+            return _failing(str(defect))
+        matches = compile_match(condition.match)
+
+        def is_served(context: UserContext, call: Call) -> bool:
+            if link.experiment is None:
+                return False
+            served = call.decision(link.experiment, context, by_experiment=by_experiment).served
+            return served.reason in COUNTED and matches(served.variation_key)
+
+        def is_on(context: UserContext, call: Call) -> bool:
+            if link.experiment is None:
+                return False
+            served = call.decision(link.experiment, context, by_experiment=by_experiment).served
+            return matches(served.variation_key != OFF)
+
+        return is_served if condition.key_type == AB_TEST else is_on
+
+
+def compile_segment(segment: Segment) -> Test:
+    """Compile a segment: one of its targets must match, so that one without targets matches nobody."""
+    return any_of([_all_of([_user_condition(condition) for condition in target]) for target in segment.targets])
+
+
+def any_of(tests: Sequence[Test]) -> Test:
+    """Make the test that one of several holds; they are tried in order."""
+    if len(tests) == 1:
+        return tests[0]
+
+    def holds(context: UserContext, call: Call) -> bool:
+        for test in tests:  # noqa: SIM110  # a loop takes half the time of any()
+            if test(context, call):
+                return True
+        return False
+
+    return holds
+
+
+def _all_of(tests: Sequence[Test]) -> Test:
+    if len(tests) == 1:
+        return tests[0]
+    if len(tests) == 2:
+        first, second = tests
+        return lambda context, call: first(context, call) and second(context, call)
+
+    def hold(context: UserContext, call: Call) -> bool:
+        for test in tests:  # noqa: SIM110  # a loop takes half the time of all()
+            if not test(context, call):
+                return False
+        return True
+
+    return hold
+
+
+def _failing(message: str) -> Test:
+    def fail(context: UserContext, call: Call) -> bool:
+        raise Defect(message)
+
+    return fail
+
+
+def _false(context: UserContext, call: Call) -> bool:
+    return False
+
+
+# --- conditions on the user -----------------------------------------------------------------------------------
+
+
+def _user_condition(condition: Condition) -> Test:
+    """Compile a condition on an identifier or a property; one that is missing fulfils none, not even NOT_MATCH."""
+    name = condition.key_name
+    if condition.key_type == "HACKLE_PROPERTY" or not is_property_name(name):
+        return _false
+    if condition.key_type == "USER_ID":
+        return _identifier_condition(identify_by(name), compile_match(condition.match))
+    general = _property_condition(name, compile_match(condition.match))
+    test = None if name in FIELDS or name.startswith("$") else plain_test(condition.match)
+    if test is None:
+        return general
+    wanted = condition.match.kind == "MATCH"
+    make = _text_condition if condition.match.value_type == "STRING" else _number_condition
+    return make(name, test, general, wanted=wanted)
+
+
+def _identifier_condition(identify: Callable[[UserContext], str | None], matches: Matcher) -> Test:
+    def test(context: UserContext, call: Call) -> bool:
+        value = identify(context)
+        return value is not None and matches(value)
+
+    return test
+
+
+def _property_condition(name: str, matches: Matcher) -> Test:
+    read = property_by(name)
+
+    def test(context: UserContext, call: Call) -> bool:
+        value = property_value(name, read(context))
+        return value is not None and matches(value)
+
+    return test
+
+
+def _text_condition(name: str, hits: Matcher, general: Test, *, wanted: bool) -> Test:
+    """Compile a condition for what users mostly have there: a text."""
+
+    def test(context: UserContext, call: Call) -> bool:
+        value = context.attributes.get(name)
+        if value.__class__ is str and len(value) <= MAX_TEXT_CHARS:
+            return hits(value) is wanted
+        return value is not None and general(context, call)
+
+    return test
+
+
+def _number_condition(name: str, hits: Matcher, general: Test, *, wanted: bool) -> Test:
+    """Compile a condition for what users mostly have there: a number."""
+
+    def test(context: UserContext, call: Call) -> bool:
+        value = context.attributes.get(name)
+        if (value.__class__ is int or value.__class__ is float) and -MAX_NUMBER <= value <= MAX_NUMBER:
+            return hits(value) is wanted
+        return value is not None and general(context, call)
+
+    return test

@@ -1,0 +1,250 @@
+"""Encodes what is told to Hackle: exposures, remote config decisions, track events, changes of properties.
+
+The official client's monitoring metrics (durations of its calls) are left out on purpose: nobody but Hackle reads them.
+
+Source: Hackle reference, sections 16 and 18; vectors `wire`, and the events of all others.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from flagmw.context import UserContext
+from flagmw.core.records import Exposure, Identity, Metric
+from flagmw.dialects.hackle.decisions import Nested, Served, Told
+from flagmw.dialects.hackle.operations import PropertyOperations
+from flagmw.dialects.hackle.remote_config import Configured, requested_type
+from flagmw.dialects.hackle.users import ID, identifiers_of, properties_of
+from flagmw.dialects.hackle.values import is_number, kept_properties
+from flagmw.dialects.hackle.wire import EVENT_URL, SDK_NAME, SDK_VERSION, request_headers
+from flagmw.frozen import EMPTY
+
+KINDS: Mapping[str, str] = {
+    "exposure": "exposureEvents",
+    "track": "trackEvents",
+    "remote_config": "remoteConfigEvents",
+}
+"""The list of a body for each kind of item."""
+
+UPDATE_EVENT = "$properties"
+
+Item = tuple[str, bytes]
+
+
+class EventTypes:
+    """The events that the config document in force declares; the dialect writes it, the encoder reads it.
+
+    Attributes:
+        declared: id and key of each, by its key as a text.
+    """
+
+    __slots__ = ("declared",)
+
+    def __init__(self) -> None:
+        """Begin with none, as before the first document."""
+        self.declared: Mapping[str, tuple[Any, Any]] = EMPTY
+
+
+class HackleEvents:
+    """Encodes events and puts them together to bodies.
+
+    Args:
+        sdk_key: names and opens the environment.
+        event_url: base of the address.
+        wall_clock: gives Unix time in seconds.
+        uuid4: gives a random UUID (version 4) for each event, as text or as what has that as its text.
+        event_types: what the dialect of the same provider was given; without it no event counts as declared.
+        sdk_name: of the client, as the service knows it.
+        sdk_version: of the client, as the service knows it.
+    """
+
+    max_items = 500
+    takes_gzip = False
+
+    def __init__(
+        self,
+        sdk_key: str,
+        event_url: str = EVENT_URL,
+        *,
+        wall_clock: Callable[[], float],
+        uuid4: Callable[[], object],
+        event_types: EventTypes | None = None,
+        sdk_name: str = SDK_NAME,
+        sdk_version: str = SDK_VERSION,
+    ) -> None:
+        self.url = f"{event_url.rstrip('/')}/api/v2/events"
+        self._headers = partial(request_headers, sdk_key, sdk_name=sdk_name, sdk_version=sdk_version)
+        self._wall_clock = wall_clock
+        self._uuid4 = uuid4
+        self._event_types = event_types if event_types is not None else EventTypes()
+
+    def headers(self) -> Mapping[str, str]:
+        """Give the headers of one post."""
+        return {**self._headers(self._wall_clock()), "Content-Type": "application/json"}
+
+    def exposure(self, exposure: Exposure) -> Sequence[Item]:
+        """Encode what a call tells: its own decision, then those of other experiments that it asked for."""
+        detail = exposure.outcome.detail
+        if not isinstance(detail, (Told, Configured)):
+            return ()
+        common = _Common(exposure.context, exposure.at_s, self._uuid4)
+        if isinstance(detail, Configured):
+            root = common.item("remote_config", _remote_config(detail, exposure), _config_properties(detail, exposure))
+        else:
+            root = common.item("exposure", *_served(detail.served, exposure.default, {}))
+        return [*root, *(item for nested in detail.nested for item in _nested_items(common, nested))]
+
+    def metric(self, metric: Metric) -> Sequence[Item]:
+        """Encode a track event; nothing for one that Hackle would not take."""
+        if self.refusal(metric) is not None:
+            return ()
+        private = metric.context.private
+        properties = {name: value for name, value in metric.properties.items() if name not in private}
+        return self._track(metric.context, metric.at_s, metric.event, metric.value, kept_properties(properties))
+
+    def identity(self, identity: Identity) -> Sequence[Item]:
+        """Encode changes of a user's properties; nothing for anything but `PropertyOperations`."""
+        operations = identity.operations
+        if not isinstance(operations, PropertyOperations):
+            return ()
+        private = identity.context.private
+        public = {
+            operation: {name: value for name, value in properties.items() if name not in private}
+            for operation, properties in operations.items()
+        }
+        return self._track(identity.context, identity.at_s, UPDATE_EVENT, None, public)
+
+    def refusal(self, metric: Metric) -> str | None:
+        """Say why Hackle would not take a track event."""
+        if not isinstance(metric.event, str) or not metric.event:
+            return "the event's name must be a str that is not empty"
+        if metric.value is not None and not is_number(metric.value):
+            return "the event's value must be a number from -2**53 to 2**53"
+        return None
+
+    def body(self, items: Sequence[Item]) -> bytes:
+        """Put items together to one request's body."""
+        lists: dict[str, list[bytes]] = {name: [] for name in KINDS.values()}
+        for kind, text in items:
+            lists[KINDS[kind]].append(_without_constants(text))
+        return b"{%s}" % b", ".join(b'"%s": [%s]' % (name.encode(), b", ".join(texts)) for name, texts in lists.items())
+
+    def _track(
+        self, context: UserContext, at_s: float, event: str, value: float | None, properties: Mapping[str, Any]
+    ) -> Sequence[Item]:
+        event_id, key = self._event_types.declared.get(event, (0, event))
+        fields = {"eventTypeId": event_id, "eventTypeKey": key, "value": value}
+        return _Common(context, at_s, self._uuid4).item("track", fields, properties)
+
+
+class _Common:
+    """What all events of one call have in common."""
+
+    def __init__(self, context: UserContext, at_s: float, uuid4: Callable[[], object]) -> None:
+        identifiers = identifiers_of(context, context.private)
+        self._uuid4 = uuid4
+        self._timestamp_ms = round(at_s * 1000)
+        self._user_id = identifiers.get(ID)
+        self._identifiers = identifiers
+        self._properties = properties_of(context, context.private)
+
+    def item(self, kind: str, fields: Mapping[str, Any], properties: Mapping[str, Any]) -> Sequence[Item]:
+        """Encode one event; what cannot be JSON is left out of its properties.
+
+        Returns:
+            One item, or none when not even that helps.
+        """
+        event = {
+            "insertId": str(self._uuid4()),
+            "timestamp": self._timestamp_ms,
+            "userId": self._user_id,
+            "identifiers": self._identifiers,
+            "userProperties": self._properties,
+            "hackleProperties": {},
+            **fields,
+            "properties": properties,
+        }
+        try:
+            return [(kind, json.dumps(event).encode())]
+        except Exception:  # the values below names with "$" are anything
+            event["userProperties"] = {name: value for name, value in self._properties.items() if _is_json(value)}
+            event["properties"] = {name: value for name, value in properties.items() if _is_json(value)}
+        try:
+            return [(kind, json.dumps(event).encode())]
+        except Exception:  # such as a default variation that is no text
+            return ()
+
+
+def _nested_items(common: _Common, nested: Nested) -> Sequence[Item]:
+    root = {"$targetingRootType": nested.root_type, "$targetingRootId": nested.root_id}
+    return common.item("exposure", *_served(nested.served, None, root))
+
+
+def _served(served: Served, default: Any, root: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Give the fields and the properties of an exposure."""
+    experiment = served.experiment
+    fields = {
+        "experimentId": experiment.id,
+        "experimentKey": experiment.key,
+        "experimentType": experiment.kind,
+        "experimentVersion": experiment.version,
+        "variationId": served.variation_id,
+        "variationKey": served.variation_key if served.variation_key is not None else default,
+        "decisionReason": served.reason,
+    }
+    properties = dict(root)
+    if served.configuration_id is not None:
+        properties["$parameterConfigurationId"] = served.configuration_id
+    properties["$experiment_version"] = experiment.version
+    properties["$execution_version"] = experiment.execution_version
+    return fields, properties
+
+
+def _remote_config(detail: Configured, exposure: Exposure) -> dict[str, Any]:
+    return {
+        "parameterId": detail.parameter.id,
+        "parameterKey": detail.parameter.key,
+        "parameterType": detail.parameter.type,
+        "valueId": detail.value_id,
+        "decisionReason": detail.reason,
+    }
+
+
+def _config_properties(detail: Configured, exposure: Exposure) -> dict[str, Any]:
+    properties = {"requestValueType": requested_type(exposure.default), "requestDefaultValue": exposure.default}
+    if detail.rule is not None:
+        properties["targetRuleKey"] = detail.rule.key
+        properties["targetRuleName"] = detail.rule.name
+    properties["returnValue"] = exposure.default if exposure.outcome.uses_default else exposure.outcome.value
+    return kept_properties(properties, (list,))
+
+
+def _is_json(value: Any) -> bool:
+    try:
+        json.dumps(value)
+    except Exception:  # whatever an object of the caller's does
+        return False
+    return True
+
+
+def _without_constants(text: bytes) -> bytes:
+    """Give an item's text without NaN and infinities, which only Python takes for JSON and would spoil the body."""
+    if b"NaN" not in text and b"Infinity" not in text:
+        return text
+    event = json.loads(text, object_pairs_hook=_finite_members)
+    return text if event is None else json.dumps(event).encode()
+
+
+def _finite_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    return {name: _finite_items(value) for name, value in pairs if not _is_constant(value)}
+
+
+def _finite_items(value: Any) -> Any:
+    return [_finite_items(item) for item in value if not _is_constant(item)] if isinstance(value, list) else value
+
+
+def _is_constant(value: Any) -> bool:
+    return isinstance(value, float) and not -float("inf") < value < float("inf")

@@ -1,0 +1,145 @@
+"""Compiles remote config parameters.
+
+Source: Hackle reference, section 9; vectors `remote_config`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from numbers import Number
+from typing import Any, NamedTuple
+
+from flagmw.context import UserContext
+from flagmw.core.snapshot import Outcome
+from flagmw.dialects.hackle.buckets import allocation
+from flagmw.dialects.hackle.calls import Call
+from flagmw.dialects.hackle.conditions import ConditionCompiler, Test
+from flagmw.dialects.hackle.decisions import Nested
+from flagmw.dialects.hackle.defects import Defect
+from flagmw.dialects.hackle.model import Bucket, Parameter, ParameterRule, Workspace
+from flagmw.dialects.hackle.users import identify_by
+from flagmw.evaluation import ErrorCode, Reason
+
+Give = Callable[[UserContext, Call], Outcome]
+"""Gives a parameter's outcome for a prepared context; may raise."""
+
+
+class Configured(NamedTuple):
+    """What an event tells of a remote config decision, besides the caller's default and the value.
+
+    Attributes:
+        rule: the rule that matched.
+        nested: decisions that the rules' conditions asked for.
+    """
+
+    parameter: Parameter
+    value_id: Any
+    reason: str
+    rule: ParameterRule | None = None
+    nested: tuple[Nested, ...] = ()
+
+
+def requested_type(default: Any) -> str:
+    """Name the type that a caller's default asks for."""
+    kind = type(default)
+    if kind is bool:
+        return "BOOLEAN"
+    if issubclass(kind, str):
+        return "STRING"
+    if issubclass(kind, Number):
+        return "NUMBER"
+    return "NULL" if default is None else "UNKNOWN"
+
+
+def _types_of(value: Any) -> frozenset[str]:
+    """Name the requested types that a parameter's value satisfies."""
+    if isinstance(value, str):
+        return frozenset({"NULL", "STRING"})
+    if isinstance(value, bool):
+        return frozenset({"NULL", "BOOLEAN"})
+    return frozenset({"NULL", "NUMBER"}) if isinstance(value, (int, float)) else frozenset({"NULL"})
+
+
+def compile_parameter(parameter: Parameter, workspace: Workspace, conditions: ConditionCompiler) -> Give:
+    """Compile a remote config parameter of a document."""
+    identify = identify_by(parameter.identifier_type)
+    rules = [_compile_rule(parameter, rule, workspace, conditions) for rule in parameter.rules]
+    fallthrough = _value_outcome(parameter, parameter.value_id, parameter.value, None)
+    unknown = Outcome(
+        reason=Reason.DEFAULT,
+        uses_default=True,
+        provider_reason="IDENTIFIER_NOT_FOUND",
+        exposes=True,
+        detail=Configured(parameter, None, "IDENTIFIER_NOT_FOUND"),
+    )
+
+    def give(context: UserContext, call: Call) -> Outcome:
+        identifier = identify(context)
+        if identifier is None:
+            return unknown
+        for matches, is_chosen, outcome in rules:
+            if matches(context, call) and is_chosen(identifier):
+                return outcome
+        return fallthrough
+
+    return give
+
+
+def _compile_rule(
+    parameter: Parameter, rule: ParameterRule, workspace: Workspace, conditions: ConditionCompiler
+) -> tuple[Test, Callable[[str], bool], Outcome]:
+    target = conditions.target(rule.target, by_experiment=False) if rule.target else _lost
+    bucket = workspace.buckets.get(rule.bucket_id)
+    outcome = _value_outcome(parameter, rule.value_id, rule.value, rule)
+    return target, _missing(rule.bucket_id) if bucket is None else _any_slot(bucket), outcome
+
+
+def _any_slot(bucket: Bucket) -> Callable[[str], bool]:
+    return allocation(bucket, [True] * len(bucket.slots), False)  # noqa: FBT003  # what those in no slot get
+
+
+def _missing(bucket_id: Any) -> Callable[[str], bool]:
+    def fail(identifier: str) -> bool:
+        raise Defect(f"a rule uses bucket {bucket_id}, which is missing")
+
+    return fail
+
+
+def _lost(context: UserContext, call: Call) -> bool:
+    raise Defect("a rule has no condition of a type that is supported")
+
+
+def _value_outcome(parameter: Parameter, value_id: Any, value: Any, rule: ParameterRule | None) -> Outcome:
+    """Make the outcome of a value, which settles to a TYPE_MISMATCH for callers that ask for another type."""
+    reason = "DEFAULT_RULE" if rule is None else "TARGET_RULE_MATCH"
+    matching = Outcome(
+        value=value,
+        variation=str(value_id),
+        reason=Reason.DEFAULT if rule is None else Reason.TARGETING_MATCH,
+        direct=not isinstance(value, (dict, list)),
+        provider_reason=reason,
+        exposes=True,
+        detail=Configured(parameter, value_id, reason, rule),
+    )
+    mismatch = Outcome(
+        reason=Reason.ERROR,
+        uses_default=True,
+        provider_reason="TYPE_MISMATCH",
+        error_code=ErrorCode.TYPE_MISMATCH,
+        error_message=f"the value is of type {type(value).__name__}, which is not that of the caller's default",
+        exposes=True,
+        detail=Configured(parameter, None, "TYPE_MISMATCH", rule),
+    )
+    return Outcome(
+        value=value,
+        variation=matching.variation,
+        reason=matching.reason,
+        provider_reason=reason,
+        exposes=True,
+        resolve=partial(_settle, _types_of(value), matching, mismatch),
+    )
+
+
+def _settle(types: frozenset[str], matching: Outcome, mismatch: Outcome, default: Any) -> Outcome:
+    return matching if requested_type(default) in types else mismatch
