@@ -11,6 +11,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
 from flagmw import ConfigError
+from flagmw.providers.dsn import VARIABLE
 from flagmw.settings import SettingsError
 from flagmw_django.conf import SETTING, setup
 
@@ -32,10 +33,10 @@ def check_setting(**_: Any) -> list[checks.CheckMessage]:
     else:
         return []
     module = os.environ.get(ENVIRONMENT_VARIABLE, "your settings")
-    if not hasattr(settings, SETTING):
+    if not hasattr(settings, SETTING) and VARIABLE not in os.environ:
         hint = f"FLAGMW belongs in {module}, unless 'flagmw_django' leaves INSTALLED_APPS."
         return [checks.Error(f"{SETTING}: {problem}", hint=hint, id=MISSING) for problem in problems]
-    hint = f"Correct FLAGMW in {module}."
+    hint = f"Correct FLAGMW in {module}." if hasattr(settings, SETTING) else f"Correct {VARIABLE} in the environment."
     return [checks.Error(f"{SETTING}: {problem}", hint=hint, id=WRONG) for problem in problems]
 
 

@@ -1,4 +1,4 @@
-"""The setting `FLAGMW`: checked, and made once into what each request needs.
+"""The setting `FLAGMW`: checked, and made once into what each request needs; without it, FLAGMW_DSN says it all.
 
 It is read anew when a test overrides it. Needs Django's settings; starts nothing.
 """
@@ -6,6 +6,7 @@ It is read anew when a test overrides it. Needs Django's settings; starts nothin
 from __future__ import annotations
 
 import functools
+import os
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,6 +17,7 @@ from django.http import HttpRequest
 
 from flagmw import Client
 from flagmw.http import RequestFacts, facts_of_environ
+from flagmw.providers.dsn import VARIABLE
 from flagmw.settings import Settings, SettingsError, read_settings
 from flagmw.users import Visitors
 from flagmw_django.users import default_user, from_any_thread
@@ -45,10 +47,14 @@ def read() -> Settings:
         SettingsError: it is missing or wrong; lists every mistake.
         ImproperlyConfigured: SECRET_KEY, which signs the anonymous cookie, is empty.
     """
-    if not hasattr(settings, SETTING):
-        raise SettingsError(SETTING, ["the setting is missing; add FLAGMW = {'FLAG_FILE': BASE_DIR / 'flags.yaml'}"])
+    found = getattr(settings, SETTING, None if VARIABLE not in os.environ else {})
+    if found is None:
+        raise SettingsError(
+            SETTING,
+            [f"the setting is missing; add FLAGMW = {{'FLAG_FILE': BASE_DIR / 'flags.yaml'}}, or set {VARIABLE}"],
+        )
     keys = [*settings.SECRET_KEY_FALLBACKS, settings.SECRET_KEY]
-    return read_settings(SETTING, settings.FLAGMW, secret=[_text(key) for key in keys])
+    return read_settings(SETTING, found, secret=[_text(key) for key in keys])
 
 
 @functools.cache

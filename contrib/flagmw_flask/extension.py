@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
 EXTENSION = "flagmw"
-PROVIDER_SETTINGS = ("flag_file", "fractional", "provider")
+PROVIDER_SETTINGS = ("flag_file", "fractional", "provider", "dsn")
 
 
 class Installed:
@@ -55,7 +55,8 @@ class Flags:
     """Gives the requests of Flask apps their flags.
 
     Settings are in `app.config["FLAGMW"]`, a mapping as `flagmw.settings.read_settings` takes it, or in
-    `FLAGMW_FLAG_FILE` and so on. The app's `SECRET_KEY` signs the anonymous cookie.
+    `FLAGMW_FLAG_FILE` and so on; where they say nothing of flags, the environment variable FLAGMW_DSN does. The app's
+    `SECRET_KEY` signs the anonymous cookie.
 
     Args:
         app: the app; without it, call `init_app`.
