@@ -119,7 +119,7 @@ class Batch:
         if not may_compress or len(self._body) <= MIN_GZIP_BYTES:
             return self._body, False
         if self._packed is None:
-            self._packed = gzip.compress(self._body, compresslevel=6, mtime=0)
+            self._packed = gzip.compress(self._body, compresslevel=6)
         return self._packed, True
 
 

@@ -11,7 +11,8 @@ import threading
 import time
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import Any
 
 import pytest
 
@@ -67,6 +68,34 @@ def event_threads() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name == "flagmw-events"]
 
 
+def is_waiting_for_a_lock(thread: threading.Thread) -> bool:
+    """Tell whether a thread has reached the lock around the start of the background thread."""
+    frame = sys._current_frames().get(thread.ident or 0)
+    return frame is not None and frame.f_code.co_name == "_may_take"
+
+
+@contextmanager
+def holding(*locks: AbstractContextManager[Any]) -> Iterator[None]:
+    """Have another thread hold locks."""
+    held, may_go_on = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with ExitStack() as stack:
+            for lock in locks:
+                stack.enter_context(lock)
+            held.set()
+            may_go_on.wait(20)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    assert held.wait(5)
+    try:
+        yield
+    finally:
+        may_go_on.set()
+        holder.join(5)
+
+
 @contextmanager
 def closing(sink: DeliverySink) -> Iterator[DeliverySink]:
     try:
@@ -103,7 +132,7 @@ def test_making_a_sink_starts_no_thread_and_makes_no_session() -> None:
 def test_the_first_event_starts_one_thread_whichever_thread_has_it() -> None:
     with closing(sink_to(ScriptedSession())) as sink:
         before = len(event_threads())
-        barrier = threading.Barrier(8)
+        barrier = threading.Barrier(9)
 
         def produce() -> None:
             barrier.wait(10)
@@ -112,6 +141,9 @@ def test_the_first_event_starts_one_thread_whichever_thread_has_it() -> None:
         producers = [threading.Thread(target=produce) for _ in range(8)]
         for thread in producers:
             thread.start()
+        with sink._starting:  # all of them find that there is no thread yet
+            barrier.wait(10)
+            until(lambda: sum(is_waiting_for_a_lock(thread) for thread in producers) == 8)
         for thread in producers:
             thread.join(10)
         assert len(event_threads()) - before == 1
@@ -175,6 +207,15 @@ def test_taking_an_event_does_not_wait_for_a_service_that_hangs() -> None:
         assert time.monotonic() - began < 1.0
         assert sink.counts() == EventCounts(waiting=100, dropped=901)
         session.release()
+
+
+def test_events_that_find_no_room_are_told_of_while_the_service_is_waited_for(caplog: pytest.LogCaptureFixture) -> None:
+    session = ScriptedSession(401)
+    with closing(sink_to(session, max_items=1, capacity=1)) as sink:
+        sink.expose(exposure("a"))
+        until(lambda: session.posted)
+        sink.expose(exposure("b"))
+        until(lambda: "the queue of events is full" in caplog.text)
 
 
 def test_without_a_thread_events_are_dropped_and_nothing_is_raised(
@@ -316,6 +357,8 @@ def test_closing_ends_a_request_that_is_not_answered(caplog: pytest.LogCaptureFi
     began = time.monotonic()
     assert not sink.close(0.4)
     assert time.monotonic() - began < 0.6
+    assert session.interrupted.is_set()
+    assert session.closed.is_set()
     assert sink.counts() == EventCounts(dropped=2)
     assert [record.getMessage() for record in caplog.records] == ["2 events were not delivered in time and are lost"]
 
@@ -403,7 +446,7 @@ def test_a_child_process_touches_nothing_of_its_parents() -> None:
     session = ScriptedSession()
     with closing(sink_to(session, capacity=2)) as sink:
         sink.expose(exposure("a"))
-        with sink._shipper._changed, sink._starting:  # held by a thread that the child does not have
+        with holding(sink._shipper._changed, sink._starting):  # by a thread that the child does not have
             child = os.fork()
             if child == 0:
                 try:

@@ -10,7 +10,7 @@ import pytest
 
 from flagmw.events.batches import MAX_ASKED_PAUSE_S, Encoder
 from flagmw.events.bell import Bell
-from flagmw.events.buffer import MemoryBuffer
+from flagmw.events.buffer import Entry, MemoryBuffer
 from flagmw.events.shipping import CLOSING_PAUSE_S, FIRST_PAUSE_S, MAX_PAUSE_S, REFUSED_PAUSE_S, Pace, Shipper
 from flagmw.once import LogOnce
 from flagmw.status import EventCounts
@@ -29,7 +29,13 @@ class World(Bell):
     """
 
     def __init__(
-        self, wire: NamingWire, session: ScriptedSession, *, share: float = 1.0, capacity: int = 1_000
+        self,
+        wire: NamingWire,
+        session: ScriptedSession,
+        *,
+        share: float = 1.0,
+        capacity: int = 1_000,
+        kind: type[MemoryBuffer] = MemoryBuffer,
     ) -> None:
         super().__init__()
         self.now_s = 0.0
@@ -37,7 +43,7 @@ class World(Bell):
         self.events: dict[int, Callable[[], object]] = {}
         self.stopping = threading.Event()
         self.session = session
-        self.buffer = MemoryBuffer(capacity, Encoder(wire, LogOnce(logging.getLogger("flagmw"))))
+        self.buffer = kind(capacity, Encoder(wire, LogOnce(logging.getLogger("flagmw"))))
         pace = Pace(
             flush_interval_s=FLUSH_INTERVAL_S,
             wall_clock=lambda: 1_700_000_000.0 + self.now_s,
@@ -118,6 +124,24 @@ def test_a_thread_without_events_waits_for_ever_and_for_the_first_one() -> None:
     world.run()
     assert levels == [1]
     assert world.waits == [None, FLUSH_INTERVAL_S, None]
+
+
+def test_an_event_that_comes_just_before_the_thread_falls_asleep_is_not_slept_over() -> None:
+    class Busy(MemoryBuffer):
+        """Has an event come right after it was found to be empty, once."""
+
+        def take(self) -> Entry:
+            try:
+                return super().take()
+            except IndexError:
+                if late:
+                    self.put(exposure(late.pop()))
+                raise
+
+    late = ["late"]
+    world = World(NamingWire(), ScriptedSession(), kind=Busy).run()
+    assert world.waits == [FLUSH_INTERVAL_S, None]
+    assert world.session.bodies == [["late"]]
 
 
 def test_a_waiting_batch_is_rung_for_when_it_is_full() -> None:
