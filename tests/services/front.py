@@ -80,7 +80,7 @@ class _Outlet:
         """Do what the fault says; returns if the connection goes on afterwards."""
         match fault:
             case Reset():
-                self._reset()
+                self.reset()
                 raise EndedError
             case Hangup():
                 raise EndedError
@@ -136,7 +136,8 @@ class _Outlet:
             pass
         raise EndedError
 
-    def _reset(self) -> None:
+    def reset(self) -> None:
+        """Cut the connection with a TCP reset."""
         transport = self._writer.transport
         linger = struct.pack("ii", 1, 0)
         transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
@@ -151,24 +152,12 @@ class _Connection:
         self._reader = reader
         self._writer = writer
         self._upstream: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
-        task = asyncio.current_task()
-        assert task is not None
-        self.task: asyncio.Task[None] = task
+        self.task = asyncio.ensure_future(self._serve())
 
-    async def run(self) -> None:
-        try:
-            await self._run()
-        except (EndedError, OSError, asyncio.IncompleteReadError):
-            pass
-        finally:
-            if self._upstream is not None:
-                self._upstream[1].transport.abort()
-            self._writer.close()
-
-    def abort(self, fault: Fault | None = None) -> None:
-        if fault is not None:
-            with contextlib.suppress(OSError):
-                self.outlet._reset()
+    def reset(self) -> None:
+        """End the connection with a TCP reset."""
+        with contextlib.suppress(OSError):
+            self.outlet.reset()
         self.task.cancel()
 
     async def strike(self, fault: Fault) -> None:
@@ -177,9 +166,19 @@ class _Connection:
             async with self.outlet.lock:
                 await self.outlet.suffer(fault)
         except (EndedError, OSError):
-            self.abort()
+            self.task.cancel()
 
-    async def _run(self) -> None:
+    async def _serve(self) -> None:
+        try:
+            await self._answer_all()
+        except (EndedError, OSError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            if self._upstream is not None:
+                self._upstream[1].transport.abort()
+            self._writer.close()
+
+    async def _answer_all(self) -> None:
         at_accept = self._front.plan.take(None)
         if isinstance(at_accept, Stall):
             await asyncio.Event().wait()
@@ -310,7 +309,7 @@ class FaultProxy:
     async def listen(self) -> None:
         """Open the port, the same one each time."""
         if self._server is None:
-            self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, reuse_address=True)
+            self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port, reuse_address=True)
             self.port = self._server.sockets[0].getsockname()[1]
 
     async def refuse(self) -> None:
@@ -318,13 +317,9 @@ class FaultProxy:
         if self._server is not None:
             self._server.close()
             self._server = None
-        await self.drop_all(Reset())
-
-    async def drop_all(self, fault: Fault | None = None) -> None:
-        """End all connections, with a reset if any fault is given."""
         connections = list(self._connections)
         for connection in connections:
-            connection.abort(fault)
+            connection.reset()
         if connections:
             await asyncio.wait([connection.task for connection in connections])
 
@@ -336,18 +331,16 @@ class FaultProxy:
         await asyncio.sleep(0)  # by now each has begun; some never end
         return len(streams)
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connection = _Connection(self, reader, writer)
         self._connections.add(connection)
         self.accepted += 1
+        connection.task.add_done_callback(lambda _: self._forget(connection))
         self._changed()
-        try:
-            await connection.run()
-        except asyncio.CancelledError:
-            pass  # ended on command; the task ends here anyway
-        finally:
-            self._connections.discard(connection)
-            self._changed()
+
+    def _forget(self, connection: _Connection) -> None:
+        self._connections.discard(connection)
+        self._changed()
 
     def _changed(self) -> None:
         self.open = len(self._connections)
