@@ -6,12 +6,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.conformance import featbit_vectors, flagd_vectors
+from tests.conformance import featbit_vectors, featureflag_co_vectors, flagd_vectors
 from tests.conformance.conftest import Counts, load
 
 Runner = Callable[[Any, Path], tuple[dict[str, int], list[str]]]
 
-RUNNERS: dict[str, Runner] = {"featbit": featbit_vectors.run, "flagd": flagd_vectors.run}
+RUNNERS: dict[str, Runner] = {
+    "featbit": featbit_vectors.run,
+    "featureflag_co": featureflag_co_vectors.run,
+    "flagd": flagd_vectors.run,
+}
 
 
 def test_every_case_gives_what_the_reference_gives(

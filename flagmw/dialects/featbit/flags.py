@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from flagmw.context import UserContext
+from flagmw.core.mapped_users import no_user
 from flagmw.core.md5_rollout import ALWAYS, Range, compile_rollout, make_rollout, range_of
 from flagmw.core.snapshot import Kind, Outcome, failed
 from flagmw.core.syncing import WORDS
@@ -21,7 +22,6 @@ from flagmw.core.text_conditions import Condition
 from flagmw.core.text_values import boolean_word, json_value
 from flagmw.core.versioned import Links
 from flagmw.dialects.featbit.conditions import compile_conditions, items_of, property_of
-from flagmw.dialects.featbit.users import no_user
 from flagmw.evaluation import NO_METADATA, ErrorCode, MetadataValue, Reason
 from flagmw.frozen import FrozenDict
 
