@@ -6,6 +6,7 @@ flag service. `provider_from_dsn` makes one of a line of text.
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from flagmw.lifecycle.imports import import_optional
@@ -38,5 +39,7 @@ _SERVICES = {"FeatBit": "featbit", "FeatureFlagCo": "featureflag_co", "Hackle": 
 def __getattr__(name: str) -> Any:
     """Import the provider of a flag service when it is asked for: nobody needs all of them."""
     if name in _SERVICES:
-        return getattr(import_optional(f"{__name__}.{_SERVICES[name]}"), name)
+        module = f"{__name__}.{_SERVICES[name]}"
+        import_optional(module)  # a fork waits for it here
+        return getattr(import_module(module), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

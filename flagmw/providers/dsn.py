@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import unquote
 
@@ -144,8 +145,9 @@ def _of_service(service: _Service, place: str, texts: Mapping[str, str]) -> AnyP
         }
         if given and values.get(group, True):
             values[group] = _grouped(kind, group, given)
-    module: Any = import_optional(service.module)
-    return cast("AnyProvider", getattr(module, service.provider)(secret, **values))
+    import_optional(service.module)  # a fork waits for it here
+    provider = getattr(import_module(service.module), service.provider)
+    return cast("AnyProvider", provider(secret, **values))
 
 
 def _split(service: _Service, place: str) -> tuple[str, str]:
@@ -204,8 +206,15 @@ def _decoded(name: str, text: str) -> str:
 def _read(options: Mapping[str, str], known: Mapping[str, Callable[[str, str], Any]]) -> dict[str, Any]:
     for name in options:
         if name not in known:
+            if name in _all_options():
+                raise ConfigError(f"{name} is no option of this one; the options are {', '.join(known)}")
             raise ConfigError(unknown_option(name, tuple(known)))
     return {name: known[name](name, text) for name, text in options.items()}
+
+
+def _all_options() -> set[str]:
+    services = (name for service in _SERVICES.values() for name in (*service.urls, *service.options))
+    return {*_FILE_OPTIONS, *_COMMON_OPTIONS, *_GROUPED, *services, "tls"}
 
 
 def _text(name: str, text: str) -> str:
