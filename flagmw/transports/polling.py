@@ -56,7 +56,6 @@ class PollingSource:
         network: timeouts, proxy and certificates.
         interval_s: how often it is asked, on average; never more often, as long as it fails.
         max_document_bytes: a larger answer is refused.
-        bootstrap: what is delivered on opening, before anything came.
         monotonic: the clock for all that is measured.
         random: spreads the requests; gives a number in [0, 1).
     """
@@ -72,14 +71,12 @@ class PollingSource:
         *,
         interval_s: float,
         max_document_bytes: int = MAX_DOCUMENT_BYTES,
-        bootstrap: Delivery | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         random: Callable[[], float] = chance.random,
     ) -> None:
         self._wire = wire
         self._interval_s = interval_s
         self._max_document_bytes = max_document_bytes
-        self._bootstrap = bootstrap
         self._monotonic = monotonic
         self._random = random
         self._backoff = Backoff(first_s=FIRST_RETRY_DELAY_S, max_s=MAX_RETRY_DELAY_S, random=random)
@@ -88,10 +85,8 @@ class PollingSource:
         self._validators = _Validators()
 
     def open(self, receiver: Receiver) -> None:
-        """Deliver the bootstrap, if there is one."""
+        """Take note of who receives; everything comes from the network."""
         self._receiver = receiver
-        if self._bootstrap is not None:
-            receiver.deliver(self._bootstrap)
 
     def wake(self) -> None:
         """End whatever `run` is waiting for. Any thread may call; never waits or raises."""

@@ -68,7 +68,6 @@ class StreamSource:
         first_retry_delay_s: the bound of the first wait after a failure; it doubles with each.
         max_retry_delay_s: the largest such bound.
         max_message_bytes: a larger message ends the connection.
-        bootstrap: what is delivered on opening, before anything came.
         monotonic: the clock for all that is measured.
         random: spreads the waits; gives a number in [0, 1).
     """
@@ -86,7 +85,6 @@ class StreamSource:
         first_retry_delay_s: float = 1.0,
         max_retry_delay_s: float = 60.0,
         max_message_bytes: int = MAX_MESSAGE_BYTES,
-        bootstrap: Delivery | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         random: Callable[[], float] = chance.random,
     ) -> None:
@@ -94,7 +92,6 @@ class StreamSource:
         self._network = network
         self._ping_interval_s = ping_interval_s
         self._max_message_bytes = max_message_bytes
-        self._bootstrap = bootstrap
         self._monotonic = monotonic
         self._backoff = Backoff(first_s=first_retry_delay_s, max_s=max_retry_delay_s, random=random)
         self._waker = Waker()
@@ -104,10 +101,8 @@ class StreamSource:
         self._opened_s: float | None = None
 
     def open(self, receiver: Receiver) -> None:
-        """Deliver the bootstrap, if there is one."""
+        """Take note of who receives; everything comes from the network."""
         self._receiver = receiver
-        if self._bootstrap is not None:
-            receiver.deliver(self._bootstrap)
 
     def wake(self) -> None:
         """End whatever `run` is waiting for. Any thread may call; never waits or raises."""
@@ -300,6 +295,9 @@ class _Frames:
     def _read(self, size: int) -> bytes:
         declared = self._buffer.length
         if declared is not None and self._due_s == math.inf:
+            _, *reserved, opcode, is_masked, _ = self._buffer.header
+            if any(reserved) or is_masked or opcode not in self._abnf.OPCODES:
+                raise ProtocolError(f"{self._line.peer} sent something that is no WebSocket frame")
             if declared > self._max_bytes:
                 raise ProtocolError(f"{self._line.peer} sent a message of more than {self._max_bytes} bytes")
             self._due_s = self._monotonic() + self._silence_s + declared / MIN_PACE_BYTES_PER_S
