@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -199,6 +200,9 @@ class _Builder:
     def __init__(self, draw: Draw) -> None:
         self.draw = draw
         self.next_id = 100
+        matches = list(itertools.product(OPERATORS, VALUE_TYPES))
+        draw.random.shuffle(matches)
+        self._matches = itertools.cycle(matches)  # in turn, so that all occur
         self.workspace: Item = {
             "workspace": {"id": 3, "environment": {"id": 8, "key": "production"}},
             "buckets": [],
@@ -245,9 +249,8 @@ class _Builder:
             return condition(draw.one(IDENTIFIERS), "IN", *keys, key_type=kind, negate=negate)
         if kind == "HACKLE_PROPERTY":
             return condition("osName", "IN", "Android", key_type=kind, negate=negate)
-        value_type = draw.one(VALUE_TYPES)
+        operator, value_type = next(self._matches)
         name = draw.one({"BOOLEAN": ("beta",), "VERSION": ("version",)}.get(value_type, tuple(POOLS)))
-        operator = draw.one(OPERATORS) if value_type != "BOOLEAN" or draw.chance(0.2) else "IN"
         return condition(name, operator, *draw.some(MATCH_VALUES[value_type], 3), value_type=value_type, negate=negate)
 
     def target(self, *places: str) -> Item:

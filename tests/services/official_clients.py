@@ -11,10 +11,11 @@ from __future__ import annotations
 import importlib
 import inspect
 import logging
+import socket
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 
 MODULES = {"featbit": "fbclient", "hackle": "hackle.hackle"}
@@ -23,6 +24,10 @@ ROOM = 200
 
 ROOM_S = 20.0
 """How long they may take to leave it."""
+
+
+STOP_S = 2.0
+"""How long the thread of a stream that was cut may take to end."""
 
 
 class Calls(Protocol):
@@ -161,6 +166,19 @@ class FeatBitCalls:
         self.client.flush()
 
     def close(self) -> None:
+        """Stop the client, which delivers its events.
+
+        The stream is cut before: left to itself, the client closes the socket under the eyes of the thread that waits for it,
+        and then waits 6 s for that thread.
+        """
+        streaming: Any = self.client._update_processor
+        application = getattr(streaming, "_Streaming__wsapp", None)
+        if application is not None and application.sock is not None and application.sock.sock is not None:
+            streaming._Streaming__force_close = True
+            streaming._Streaming__stop_event.set()
+            with suppress(OSError):
+                application.sock.sock.shutdown(socket.SHUT_RDWR)
+            streaming.join(STOP_S)
         self.client.stop()
 
 
