@@ -175,7 +175,7 @@ class Client:
         outcome = flag.evaluate(user)
         if outcome.direct and not (outcome.exposes and runtime.sink is not None):
             return outcome.value
-        return value_of(self._served(runtime, snapshot, flag.key, user, outcome, default), default)
+        return value_of(self.noted(key, self._served(runtime, snapshot, flag.key, user, outcome, default)), default)
 
     def variation_detail(self, key: str | int, user: User, default: Any = None, kind: Kind | None = None) -> Evaluation:
         """Give the flag's value for a user, with the variation and the reason.
@@ -293,7 +293,7 @@ class Client:
             context = user if type(user) is UserContext else self.context_or_failure(user)
             if type(context) is UserContext:
                 self._expose(runtime, snapshot, key, context, outcome, default)
-        return self.noted(key, outcome)
+        return outcome
 
     # --- telling the service ----------------------------------------------------------------------------------
 
