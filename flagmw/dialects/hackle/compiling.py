@@ -12,7 +12,7 @@ from typing import Any
 
 from flagmw.core.snapshot import CompiledFlag
 from flagmw.dialects.hackle.calls import REMOTE_CONFIG, CompiledExperiment, Link
-from flagmw.dialects.hackle.conditions import ConditionCompiler, Test, compile_segment, experiment_key
+from flagmw.dialects.hackle.conditions import ConditionCompiler, compile_segment, experiment_key
 from flagmw.dialects.hackle.defects import Defect
 from flagmw.dialects.hackle.digests import (
     digest_of,
@@ -25,6 +25,7 @@ from flagmw.dialects.hackle.evaluating import experiment_evaluator, parameter_ev
 from flagmw.dialects.hackle.experiments import compile_experiment
 from flagmw.dialects.hackle.model import AB_TEST, FEATURE_FLAG, Experiment, Parameter, Workspace
 from flagmw.dialects.hackle.remote_config import compile_parameter
+from flagmw.dialects.hackle.rules import Test
 from flagmw.errors import Problem
 
 Node = tuple[str, Any]

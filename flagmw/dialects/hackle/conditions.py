@@ -14,11 +14,9 @@ from flagmw.dialects.hackle.decisions import BY_TARGETING, OFF
 from flagmw.dialects.hackle.defects import Defect
 from flagmw.dialects.hackle.matching import Matcher, compile_match, plain_test
 from flagmw.dialects.hackle.model import AB_TEST, FEATURE_FLAG, Condition, Match, Segment, Target
+from flagmw.dialects.hackle.rules import Test, any_match
 from flagmw.dialects.hackle.users import FIELDS, identify_by, property_by
 from flagmw.dialects.hackle.values import MAX_NUMBER, MAX_TEXT_CHARS, is_property_name, property_value
-
-Test = Callable[[UserContext, Call], bool]
-"""Tells whether a condition holds for a prepared context; may raise, which ends the whole call."""
 
 COUNTED = frozenset({"OVERRIDDEN", "TRAFFIC_ALLOCATED", BY_TARGETING, "EXPERIMENT_COMPLETED"})
 """The reasons of an A/B test for which conditions look at its variation."""
@@ -108,21 +106,8 @@ class ConditionCompiler:
 
 def compile_segment(segment: Segment) -> Test:
     """Compile a segment: one of its targets must match, so that one without targets matches nobody."""
-    return any_of([_all_of([_user_condition(condition) for condition in target]) for target in segment.targets])
-
-
-def any_of(tests: Sequence[Test]) -> Test:
-    """Make the test that one of several holds; they are tried in order."""
-    if len(tests) == 1:
-        return tests[0]
-
-    def holds(context: UserContext, call: Call) -> bool:
-        for test in tests:  # noqa: SIM110  # a loop takes half the time of any()
-            if test(context, call):
-                return True
-        return False
-
-    return holds
+    tests = [_all_of([_user_condition(condition) for condition in target]) for target in segment.targets]
+    return any_match(segment.targets, tests)
 
 
 def _all_of(tests: Sequence[Test]) -> Test:

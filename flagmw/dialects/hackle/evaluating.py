@@ -25,6 +25,9 @@ Evaluate = Callable[[UserContext], Outcome]
 SAFE_ATTRIBUTES = MAX_PROPERTIES - len(FIELDS)
 """A context with no more attributes is within the limits, whatever else it has."""
 
+MAX_KEPT = 256
+"""How many outcomes with nested decisions a definition keeps, for the next time that the same is decided."""
+
 
 def experiment_evaluator(decide: Decide, experiment_id: Id, *, asks_others: bool) -> Evaluate:
     """Make what evaluates an experiment.
@@ -73,6 +76,7 @@ def parameter_evaluator(give: Give, parameter_id: Any, *, asks_others: bool) -> 
 
 def _with_nested(give: Give, root_type: str, root_id: Any) -> Evaluate:
     """Make what evaluates a definition that may ask others, and tells of what it asked."""
+    telling: dict[tuple[int, ...], Outcome] = {}
 
     def evaluate(context: UserContext) -> Outcome:
         within_limits = prepared(context)
@@ -83,7 +87,16 @@ def _with_nested(give: Give, root_type: str, root_id: Any) -> Evaluate:
             outcome = give(within_limits, call)
         except Exception as error:  # a defect of the definitions, or one of ours: no request must see it
             return outcome_of(error)
-        return _telling(outcome, call.nested) if call.nested else outcome
+        if not call.nested or not outcome.exposes:
+            return outcome
+        # By identity, which is quick and safe: the definitions, which this one keeps, keep all that they can decide.
+        mark = (id(outcome), *[id(nested.served) for nested in call.nested])
+        known = telling.get(mark)
+        if known is None:
+            if len(telling) >= MAX_KEPT:
+                telling.clear()
+            known = telling[mark] = _telling(outcome, call.nested)
+        return known
 
     return evaluate
 

@@ -13,10 +13,22 @@ from typing import Any
 from flagmw.context import UserContext
 from flagmw.dialects.hackle.buckets import allocation
 from flagmw.dialects.hackle.calls import Call
-from flagmw.dialects.hackle.conditions import ConditionCompiler, Test, any_of
+from flagmw.dialects.hackle.conditions import ConditionCompiler
 from flagmw.dialects.hackle.decisions import Decider, Decision
 from flagmw.dialects.hackle.defects import Defect
-from flagmw.dialects.hackle.model import AB_TEST, Action, Bucket, Container, Experiment, Id, Variation, Workspace
+from flagmw.dialects.hackle.model import (
+    AB_TEST,
+    Action,
+    Bucket,
+    Container,
+    Experiment,
+    Id,
+    Rule,
+    Target,
+    Variation,
+    Workspace,
+)
+from flagmw.dialects.hackle.rules import NOWHERE, Find, Test, any_match, first_match
 from flagmw.dialects.hackle.users import identify_by
 
 Decide = Callable[[UserContext, Call], Decision]
@@ -95,7 +107,7 @@ class _ExperimentCompiler:
 
     def _in_audience(self, step: Placed) -> Placed:
         audiences = self._experiment.audiences
-        matches = any_of([self._conditions.target(target, by_experiment=True) for target in audiences])
+        matches = any_match(audiences, [self._target(target) for target in audiences])
         outside = self._decider.default("NOT_IN_EXPERIMENT_TARGET")
 
         def target(context: UserContext, call: Call, identifier: str) -> Decision:
@@ -126,13 +138,11 @@ class _ExperimentCompiler:
         def decision_of(variation: Variation) -> Decision:
             return self._decider.decide(variation, "TARGET_RULE_MATCH")
 
-        rules = self._compiled_rules(self._experiment.rules, decision_of)
+        find, acts = self._rules(self._experiment.rules, decision_of)
 
         def choose(context: UserContext, call: Call, identifier: str) -> Decision:
-            for matches, act in rules:
-                if matches(context, call):
-                    return _certain(act(identifier))
-            return step(context, call, identifier)
+            index = find(context, call, 0)
+            return step(context, call, identifier) if index == NOWHERE else _certain(acts[index](identifier))
 
         return choose
 
@@ -164,28 +174,25 @@ class _ExperimentCompiler:
         return decide
 
     def _overridden_by_segment(self, step: Decide, reason: str) -> Decide:
-        rules = self._compiled_rules(
-            self._experiment.segment_overrides, lambda variation: self._decider.decide(variation, reason)
-        )
+        overrides = self._experiment.segment_overrides
+        find, acts = self._rules(overrides, lambda variation: self._decider.decide(variation, reason))
         identify = self._identify
 
         def decide(context: UserContext, call: Call) -> Decision:
-            for matches, act in rules:
-                if matches(context, call):
-                    return act(identify(context)) or step(context, call)
-            return step(context, call)
+            index = find(context, call, 0)
+            return (None if index == NOWHERE else acts[index](identify(context))) or step(context, call)
 
         return decide
 
     # --- parts ------------------------------------------------------------------------------------------------
 
-    def _compiled_rules(
-        self, rules: Sequence[Any], decision_of: Callable[[Variation], Decision]
-    ) -> list[tuple[Test, Act]]:
-        return [
-            (self._conditions.target(rule.target, by_experiment=True), self._action(rule.action, decision_of))
-            for rule in rules
-        ]
+    def _rules(self, rules: Sequence[Rule], decision_of: Callable[[Variation], Decision]) -> tuple[Find, Sequence[Act]]:
+        targets = [rule.target for rule in rules]
+        find = first_match(targets, [self._target(target) for target in targets])
+        return find, [self._action(rule.action, decision_of) for rule in rules]
+
+    def _target(self, target: Target) -> Test:
+        return self._conditions.target(target, by_experiment=True)
 
     def _action(self, action: Action, decision_of: Callable[[Variation], Decision]) -> Act:
         if action.kind == "VARIATION":

@@ -87,9 +87,19 @@ def _string_hits(operator: str, values: Sequence[Any]) -> Matcher:
     return hits
 
 
+def texts_of(values: Sequence[Any]) -> list[str]:
+    """Give the values of a condition that are usable as texts."""
+    return [text for value in values if (text := text_of(value)) is not None]
+
+
+def numbers_of(values: Sequence[Any]) -> list[int | float]:
+    """Give the values of a condition that are usable as numbers."""
+    return [number for value in values if (number := number_of(value)) is not None]
+
+
 def _text_test(operator: str, values: Sequence[Any]) -> Callable[[str], bool]:
     """Make what compares a text with those of a condition."""
-    texts = [text for value in values if (text := text_of(value)) is not None]
+    texts = texts_of(values)
     if not texts:
         return never
     if operator == "IN":
@@ -139,7 +149,7 @@ def _number_hits(operator: str, values: Sequence[Any]) -> Matcher:
 
 def _number_test(operator: str, values: Sequence[Any]) -> Callable[[int | float], bool]:
     """Make what compares a number with those of a condition."""
-    numbers = [number for value in values if (number := number_of(value)) is not None]
+    numbers = numbers_of(values)
     if not numbers or operator in ("CONTAINS", "STARTS_WITH", "ENDS_WITH"):
         return never
     return frozenset(numbers).__contains__ if operator == "IN" else _bounded(operator, numbers)

@@ -14,10 +14,11 @@ from flagmw.context import UserContext
 from flagmw.core.snapshot import Outcome
 from flagmw.dialects.hackle.buckets import allocation
 from flagmw.dialects.hackle.calls import Call
-from flagmw.dialects.hackle.conditions import ConditionCompiler, Test
+from flagmw.dialects.hackle.conditions import ConditionCompiler
 from flagmw.dialects.hackle.decisions import Nested
 from flagmw.dialects.hackle.defects import Defect
-from flagmw.dialects.hackle.model import Bucket, Parameter, ParameterRule, Workspace
+from flagmw.dialects.hackle.model import Parameter, ParameterRule, Workspace
+from flagmw.dialects.hackle.rules import NOWHERE, first_match
 from flagmw.dialects.hackle.users import identify_by
 from flagmw.evaluation import ErrorCode, Reason
 
@@ -64,7 +65,12 @@ def _types_of(value: Any) -> frozenset[str]:
 def compile_parameter(parameter: Parameter, workspace: Workspace, conditions: ConditionCompiler) -> Give:
     """Compile a remote config parameter of a document."""
     identify = identify_by(parameter.identifier_type)
-    rules = [_compile_rule(parameter, rule, workspace, conditions) for rule in parameter.rules]
+    find = first_match(
+        [rule.target for rule in parameter.rules],
+        [conditions.target(rule.target, by_experiment=False) if rule.target else _lost for rule in parameter.rules],
+    )
+    shares = [_compile_share(rule, workspace) for rule in parameter.rules]
+    outcomes = [_value_outcome(parameter, rule.value_id, rule.value, rule) for rule in parameter.rules]
     fallthrough = _value_outcome(parameter, parameter.value_id, parameter.value, None)
     unknown = Outcome(
         reason=Reason.DEFAULT,
@@ -78,24 +84,21 @@ def compile_parameter(parameter: Parameter, workspace: Workspace, conditions: Co
         identifier = identify(context)
         if identifier is None:
             return unknown
-        for matches, is_chosen, outcome in rules:
-            if matches(context, call) and is_chosen(identifier):
-                return outcome
+        index = find(context, call, 0)
+        while index != NOWHERE:
+            if shares[index](identifier):
+                return outcomes[index]
+            index = find(context, call, index + 1)
         return fallthrough
 
     return give
 
 
-def _compile_rule(
-    parameter: Parameter, rule: ParameterRule, workspace: Workspace, conditions: ConditionCompiler
-) -> tuple[Test, Callable[[str], bool], Outcome]:
-    target = conditions.target(rule.target, by_experiment=False) if rule.target else _lost
+def _compile_share(rule: ParameterRule, workspace: Workspace) -> Callable[[str], bool]:
+    """Make what tells whether an identifier is in any slot of a rule's bucket."""
     bucket = workspace.buckets.get(rule.bucket_id)
-    outcome = _value_outcome(parameter, rule.value_id, rule.value, rule)
-    return target, _missing(rule.bucket_id) if bucket is None else _any_slot(bucket), outcome
-
-
-def _any_slot(bucket: Bucket) -> Callable[[str], bool]:
+    if bucket is None:
+        return _missing(rule.bucket_id)
     return allocation(bucket, [True] * len(bucket.slots), False)  # noqa: FBT003  # what those in no slot get
 
 

@@ -9,6 +9,7 @@ Source: Hackle reference, section 4; vectors `users`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from operator import attrgetter
 from typing import Any
 
 from flagmw.context import UserContext
@@ -137,9 +138,10 @@ def identify_by(identifier_type: object) -> Callable[[UserContext], str | None]:
 def property_by(name: str) -> Callable[[UserContext], Any]:
     """Make what gives a prepared context's property as it stands in the context, None when there is none."""
     if name in FIELDS:
+        field = attrgetter(name)
 
         def read_field(context: UserContext) -> Any:
-            value = getattr(context, name)
+            value = field(context)
             return context.attributes.get(name) if value is None else value
 
         return read_field

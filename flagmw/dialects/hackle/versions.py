@@ -9,6 +9,7 @@ Source: Hackle reference, section 13; vectors `match_versions` and `match_table`
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 _IDENTIFIER = r"(?:0|[1-9]\d*|\d*[a-zA-Z-][0-9a-zA-Z-]*)"
@@ -31,8 +32,11 @@ class Version(NamedTuple):
 
 def parse_version(value: Any) -> Version | None:
     """Give the version that a text says, None when it says none."""
-    if not isinstance(value, str) or len(value) > MAX_CHARS:
-        return None
+    return _parse(value) if value.__class__ is str and len(value) <= MAX_CHARS else None
+
+
+@lru_cache(maxsize=512)
+def _parse(value: str) -> Version | None:
     match = _VERSION.fullmatch(value)
     if match is None:
         return None
