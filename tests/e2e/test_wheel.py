@@ -17,7 +17,10 @@ ROOT = Path(__file__).parents[2]
 PROBE = """
 import json, sys, threading
 import flagmw
-heavy = ["requests", "websocket", "django", "flask", "yaml", "starlette", "watchfiles", "click", "werkzeug"]
+import flagmw.providers
+services = [flagmw.Client("hackle://key"), flagmw.Client(flagmw.providers.FeatBit("secret"))]
+heavy = ["requests", "urllib3", "certifi", "websocket", "django", "flask", "yaml", "starlette", "watchfiles", "click"]
+heavy += ["werkzeug"]
 loaded = [name for name in heavy if name in sys.modules]
 threads = threading.active_count()
 from flagmw.providers import FlagFile, Static

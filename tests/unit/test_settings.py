@@ -34,6 +34,7 @@ def test_settings_are_read_in_upper_and_lower_case() -> None:
             "FRACTIONAL": "v3",
             "USER": build_user,
             "TRUSTED_PROXIES": 1,
+            "START_WAIT": 2,
             "ANONYMOUS_COOKIE": {"NAME": "shop", "SAME_SITE": "Strict"},
             "OFFLINE": True,
             "NAME": "shop",
@@ -45,6 +46,7 @@ def test_settings_are_read_in_upper_and_lower_case() -> None:
         user=build_user,
         anonymous=AnonymousCookie(secret="s", name="shop", same_site="Strict"),
         trusted_proxies=1,
+        start_wait=2.0,
         offline=True,
         name="shop",
     )
@@ -69,6 +71,7 @@ def test_every_mistake_is_named_with_the_nearest_right_name() -> None:
             {
                 "FLAGFILE": "x",
                 "FRACTIONEL": "v2",
+                "START_WAITS": 1,
                 "USER": "nowhere.build",
                 "TRUSTED_PROXIES": -1,
                 "OFFLINE": "yes",
@@ -79,6 +82,7 @@ def test_every_mistake_is_named_with_the_nearest_right_name() -> None:
     for expected in (
         "'FLAGFILE' is no setting; did you mean 'FLAG_FILE'?",
         "'FRACTIONEL' is no setting; did you mean 'FRACTIONAL'?",
+        "'START_WAITS' is no setting; did you mean 'START_WAIT'?",
         "FLAG_FILE is missing",
         "USER: 'nowhere.build' cannot be imported",
         "TRUSTED_PROXIES must be an int from 0 up, got -1",
@@ -87,7 +91,7 @@ def test_every_mistake_is_named_with_the_nearest_right_name() -> None:
         "max_age_s must be an int above 0",
     ):
         assert expected in text, expected
-    assert len(raised.value.problems) == 8
+    assert len(raised.value.problems) == 9
 
 
 @pytest.mark.parametrize(
@@ -100,6 +104,8 @@ def test_every_mistake_is_named_with_the_nearest_right_name() -> None:
         ({"FLAG_FILE": "a.yaml", "PROVIDER": STATIC}, "exclude each other"),
         ({"PROVIDER": 5}, "PROVIDER must be one of"),
         ({"PROVIDER": "tests.unit.test_settings.nothing"}, "cannot be imported"),
+        ({"FLAG_FILE": "a.yaml", "START_WAIT": "1"}, "START_WAIT must be a number of seconds"),
+        ({"FLAG_FILE": "a.yaml", "USER": "build_user"}, "USER is a text that is no dotted path"),
         ({"FLAG_FILE": "a.yaml", "USER": 5}, "USER must be a function"),
         ({"FLAG_FILE": "a.yaml", "USER": build_user_later}, "USER must be a plain function"),
         ({"FLAG_FILE": "a.yaml", "FRACTIONAL": "v9"}, "fractional"),
