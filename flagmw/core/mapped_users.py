@@ -81,6 +81,9 @@ def taken_texts(user: Any, taken: frozenset[str], *, takes_booleans: bool) -> di
     texts = {}
     for name, value in user.items():
         if isinstance(name, str) and name.lower() not in taken:
+            if value.__class__ is str and name.__class__ is str:
+                texts[name] = value
+                continue
             text = _taken_text(value, takes_booleans=takes_booleans)
             if text is not None:
                 texts[str.__str__(name)] = text

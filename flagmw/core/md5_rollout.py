@@ -134,7 +134,7 @@ def _first_step(limit: float) -> int:
 
 
 def compile_rollout(
-    rollout: Rollout[T], prefix: str, read: Property, *, encoding: str, errors: str
+    rollout: Rollout[T], prefix: str, read: Property, *, is_ascii: bool
 ) -> Callable[[UserContext], T | None]:
     """Make the function that gives what is served to a context.
 
@@ -142,8 +142,7 @@ def compile_rollout(
         rollout: the ranges.
         prefix: what is hashed in front of the property.
         read: the property; a missing one is an empty text.
-        encoding: of the text to bytes.
-        errors: what is done with a character that has none: "strict" is not to hash at all.
+        is_ascii: texts are hashed as ASCII, with `?` for every other character; else as UTF-8.
     """
     bounds, served, unhashed = rollout.bounds, rollout.served, rollout.unhashed
     slot, otherwise = read.slot, read.otherwise
@@ -152,9 +151,10 @@ def compile_rollout(
         text = context.values.get(slot)
         if text.__class__ is not str:
             text = otherwise(context) or ""
+        text = prefix + text
         try:
-            data = (prefix + text).encode(encoding, errors)
-        except UnicodeEncodeError:
+            data = text.encode("ascii", "replace") if is_ascii and not text.isascii() else text.encode()
+        except UnicodeEncodeError:  # a text that is no Unicode
             return unhashed
         return served[bisect_right(bounds, first_uint32(md5(data).digest())[0])]
 

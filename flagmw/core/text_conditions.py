@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from flagmw.context import UserContext
-from flagmw.core.properties import Property
+from flagmw.core.properties import Property, text_of
 
 Condition = Callable[[UserContext], bool]
 
@@ -29,6 +29,10 @@ MARGIN = 1e-5
 
 _NUMBER_WORD = "Than"
 """An operator that has this in its name is about numbers, or about nothing."""
+
+
+UNSTATED = object()
+"""What stands for a value to compare with where a document has no member for it, not even null."""
 
 
 class BrokenConditionError(Exception):
@@ -81,14 +85,14 @@ def compile_condition(read: Property, operator: object, value: object, rules: Te
     Args:
         read: the property.
         operator: its name in the document.
-        value: what to compare with.
+        value: what to compare with; what is no text is taken as Python writes it.
         rules: of the service.
 
     Returns:
         The condition; None for an operator that is none of these, which the caller may know.
     """
     if not isinstance(operator, str):
-        return never
+        return None
     if _NUMBER_WORD in operator:
         return _compare_numbers(read, operator, value)
     if operator in _LISTS:
@@ -96,14 +100,21 @@ def compile_condition(read: Property, operator: object, value: object, rules: Te
     if operator in _WORDS:
         return _is_word(read, _WORDS[operator])
     if operator in _TEXTS:
+        if value is UNSTATED:
+            return broken
         make, wanted = _TEXTS[operator]
-        if not isinstance(value, str) or (rules.empty_is_missing and not value):
+        if value is None or (rules.empty_is_missing and not value):
             return never if wanted else always
-        return make(read, value, wanted, rules)
+        try:
+            return make(read, str(value), wanted, rules)
+        except (ValueError, RecursionError):  # a number or a list that Python does not write
+            return broken
     return None
 
 
 def _compare_numbers(read: Property, operator: str, value: object) -> Condition:
+    if value is UNSTATED:
+        return _broken_for_numbers(read)
     limit = number_of(value)
     compare = _COMPARISONS.get(operator)
     if limit is None or limit != limit or compare is None:  # noqa: PLR0124  # NaN is in no relation
@@ -124,6 +135,15 @@ def _compare_numbers(read: Property, operator: str, value: object) -> Condition:
         if number < below:
             return when_below
         return compare(round(number, DIGITS), limit)
+
+    return holds
+
+
+def _broken_for_numbers(read: Property) -> Condition:
+    def holds(context: UserContext) -> bool:
+        if number_of(text_of(context.values.get(read.slot)) or read.otherwise(context)) is None:
+            return False
+        raise BrokenConditionError
 
     return holds
 
@@ -284,6 +304,3 @@ _TEXTS: dict[str, tuple[Callable[[Property, str, bool, TextRules], Condition], b
     "MatchRegex": (_matches, True),
     "NotMatchRegex": (_matches, False),
 }
-
-VALUED_OPERATORS = frozenset(_TEXTS)
-"""The operators that are broken where a document does not say what to compare with."""

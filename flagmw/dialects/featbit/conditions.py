@@ -11,7 +11,7 @@ from typing import Any
 from flagmw.context import UserContext
 from flagmw.core.properties import KEY, NOTHING, Property, attribute, text_of
 from flagmw.core.text_conditions import (
-    VALUED_OPERATORS,
+    UNSTATED,
     BrokenConditionError,
     Condition,
     TextRules,
@@ -70,12 +70,8 @@ def _compile_condition(condition: Any, links: Links) -> Condition:
         operator = condition["op"] or condition["property"]
         if isinstance(operator, str) and operator in _SEGMENTS:
             return _compile_membership(condition.get("value"), links, wanted=_SEGMENTS[operator])
-        if isinstance(operator, str) and operator in VALUED_OPERATORS:
-            value = condition["value"]
-        else:
-            value = condition.get("value")
-        name = condition.get("property")
-        compiled = compile_condition(property_of(name), operator, value, RULES)
+        read = property_of(condition.get("property"))
+        compiled = compile_condition(read, operator, condition.get("value", UNSTATED), RULES)
         if compiled is None or "property" in condition:
             return compiled or never
     except (TypeError, KeyError, AttributeError):

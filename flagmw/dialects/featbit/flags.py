@@ -152,8 +152,7 @@ class _FlagCompiler:
             rollout.map(lambda variation: outcomes[id(variation)]),
             self._flag["key"],
             property_of(dispatch),
-            encoding="utf-8",
-            errors="strict",
+            is_ascii=False,
         )
 
     def _ranges(self, entries: Any) -> list[tuple[Range | None, _Variation]]:

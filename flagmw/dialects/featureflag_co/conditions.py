@@ -11,7 +11,7 @@ from typing import Any
 from flagmw.context import UserContext
 from flagmw.core.properties import KEY, NOTHING, Property, attribute, text_of
 from flagmw.core.text_conditions import (
-    VALUED_OPERATORS,
+    UNSTATED,
     BrokenConditionError,
     Condition,
     TextRules,
@@ -77,9 +77,8 @@ def _compile_clause(clause: Any, links: Links) -> Condition:
         operator = clause["operation"] or clause["property"]
         if isinstance(operator, str) and operator in _SEGMENTS:
             return _compile_membership(clause.get("value"), links, wanted=_SEGMENTS[operator])
-        is_valued = isinstance(operator, str) and operator in VALUED_OPERATORS
-        value = clause["value"] if is_valued else clause.get("value")
-        return compile_condition(property_of(clause["property"]), operator, value, RULES) or never
+        read = property_of(clause["property"])
+        return compile_condition(read, operator, clause.get("value", UNSTATED), RULES) or never
     except (TypeError, KeyError, AttributeError):
         return broken
 

@@ -191,7 +191,7 @@ class _FlagCompiler:
             whole = self._told(only, provider_reason, reason)
             return (whole, _broken) if isinstance(whole, Outcome) else (None, whole.decide)
         told = rollout.map(lambda serving: self._told(serving, provider_reason, Reason.SPLIT))
-        choose = compile_rollout(told, "", KEY, encoding="ascii", errors="replace")
+        choose = compile_rollout(told, "", KEY, is_ascii=True)
         if not any(isinstance(found, _Sample) for found in told.served):
             return None, choose  # type: ignore[return-value]  # all are outcomes, as just seen
 
