@@ -22,6 +22,8 @@ lint: $(VENV)/.dev  ## style, types and import contracts
 bench: $(VENV)/.dev  ## print the ratios that docs/benchmarks.md explains
 	$(BIN)/python benchmarks/middleware.py
 	$(BIN)/python benchmarks/evaluation.py
+	$(BIN)/python benchmarks/propagation.py
+	$(BIN)/python benchmarks/loading.py
 
 clean:
 	rm -rf $(VENV) dist .mypy_cache .ruff_cache .hypothesis

@@ -17,6 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from benchmarks import services
 from benchmarks.timing import Pace, Run, against, in_turn, nanoseconds, statement, table, verdict
 from flagmw import Client, UserContext
 from flagmw.core.documents import Document
@@ -305,6 +306,8 @@ def main() -> None:
             evaluators.extend(stack.enter_context(make(where)))
         heads = ["evaluator", "ns", "ratio to ours", "goal", "met", "users"]
         table("A flag of 3 conditions and a rollout to half of the users", heads, compared(evaluators, pace))
+        print()
+        table("The same flag in each flag service's own form, for one user", services.HEADS, services.rows(pace))
         print()
         client = stack.enter_context(Client(FlagFile(path)))
         rows = []

@@ -166,14 +166,15 @@ class Client:
         state = self._processes.state
         runtime = state[1] if state is not None and state[0] == getpid() else self._processes.get()
         snapshot = runtime.snapshot
-        if type(key) is not str or type(user) is not UserContext or snapshot is None or overrides.current:
+        is_key = key.__class__ is str or key.__class__ is int
+        if not is_key or user.__class__ is not UserContext or snapshot is None or overrides.current:
             return self._read(key, user, default, None)
         try:
             flag = snapshot.variations[key]
         except KeyError:
             return self._read(key, user, default, None)
         outcome = flag.evaluate(user)
-        if outcome.direct and not (outcome.exposes and runtime.sink is not None):
+        if outcome.direct and (runtime.sink is None or not outcome.exposes):
             return outcome.value
         return value_of(self.noted(key, self._served(runtime, snapshot, flag.key, user, outcome, default)), default)
 

@@ -44,6 +44,11 @@ EVALUATORS = (
 )
 
 
+SERVICES = ("FeatBit", "Hackle", "featureflag.co")
+PROPAGATED_TO = ("flagmw", "fb-python-sdk, the official client")
+LOADED_BY = ("flagmw, FeatBit", "flagmw, featureflag.co", "fb-python-sdk")
+
+
 def printed_by(script: str) -> list[str]:
     """Run a benchmark as shortly as it can be run, in a process of its own."""
     environ = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8"}
@@ -90,3 +95,21 @@ def test_each_evaluator_decides_as_the_flag_says(evaluation: list[str], evaluato
 
 def test_no_evaluator_decides_otherwise(evaluation: list[str]) -> None:
     assert not [line for line in evaluation if "DIFFERS" in line]
+
+
+def test_the_evaluation_benchmark_compares_the_same_users_for_each_flag_service(evaluation: list[str]) -> None:
+    for service in SERVICES:
+        (line,) = [line for line in evaluation if line.startswith(service)]
+        assert "same for 1000 of 1000" in line or "not published" in line
+
+
+def test_the_propagation_benchmark_prints_both_clients() -> None:
+    lines = printed_by("propagation.py")
+    for client in PROPAGATED_TO:
+        assert [line for line in lines if line.startswith(client)], lines
+
+
+def test_the_loading_benchmark_prints_every_client() -> None:
+    lines = printed_by("loading.py")
+    for client in LOADED_BY:
+        assert [line for line in lines if line.startswith(client)], lines
