@@ -19,6 +19,7 @@ from flagmw.client import CLOSE_TIMEOUT_S, Client
 from flagmw.context import UserContext
 from flagmw.holding import DEFAULT_START_WAIT_S, check_start_wait, hold
 from flagmw.http import AnonymousCookie, facts_of_scope
+from flagmw.page_views import PageView, PageViewer, PageViews, check_page_views, is_page
 from flagmw.users import UserBuilder, Visitors
 from flagmw.wsgi import check_client, check_trusted_proxies
 
@@ -58,6 +59,8 @@ class FlagMiddleware:
         trusted_proxies: how many proxies in front of the server add to X-Forwarded-For.
         start_wait: for how many seconds the first connections of a process may be held back, when it has no flags at
             all yet and a flag service is about to send some.
+        page_views: tells the flag service which pages users were shown, see `PageViews`, which here needs a `name`;
+            False tells nothing.
 
     Raises:
         ConfigError: an argument that is not what it should be.
@@ -72,6 +75,7 @@ class FlagMiddleware:
         anonymous: AnonymousCookie | bool = True,
         trusted_proxies: int = 0,
         start_wait: float = DEFAULT_START_WAIT_S,
+        page_views: PageViews | bool = False,
     ) -> None:
         check_client(client)
         self._app = app
@@ -81,6 +85,8 @@ class FlagMiddleware:
         self._visitors: Visitors[Scope] = Visitors(
             user, partial(facts_of_scope, trusted_proxies=check_trusted_proxies(trusted_proxies)), anonymous
         )
+        wanted = check_page_views(page_views)
+        self._viewer = PageViewer(wanted, client, self._visitors) if wanted is not None else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a connection."""
@@ -110,14 +116,37 @@ class FlagMiddleware:
                 message = _with_headers(message, flags)
             return send(message)
 
+        watched: Send = send_with_headers
+        if self._viewer is not None:
+            watched = _watched(self._viewer, flags, scope, send_with_headers)
         try:
-            await self._app(scope, receive, send_with_headers)
+            await self._app(scope, receive, watched)
         finally:
             unbind(flags, before)
             if flags.pin is None:  # leave no cycle of accessor and scope for the garbage collector
                 kept = {**scope, "state": {**state}}
                 kept["state"].pop(STATE_KEY, None)
                 flags.keep(kept)
+
+
+def _watched(viewer: PageViewer[Scope], flags: Flags, scope: Scope, send: Send) -> Send:
+    """Make a `send` that tells of the page when all of it was sent."""
+    view: PageView | None = None
+
+    async def send_and_look(message: Message) -> None:
+        nonlocal view
+        kind = message["type"]
+        if kind == "http.response.start":
+            headers = message.get("headers") or ()
+            content_type = next((value for name, value in headers if name.lower() == b"content-type"), b"")
+            if is_page(scope.get("method"), message["status"], content_type.decode("latin-1")):
+                view = viewer.begun(flags, scope)
+        await send(message)
+        if view is not None and kind == "http.response.body" and not message.get("more_body", False):
+            viewer.told(view)
+            view = None
+
+    return send_and_look
 
 
 def _with_headers(message: Message, flags: Flags) -> Message:

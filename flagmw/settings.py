@@ -19,6 +19,7 @@ from flagmw.client import Client
 from flagmw.errors import ConfigError
 from flagmw.holding import DEFAULT_START_WAIT_S, check_start_wait
 from flagmw.http import AnonymousCookie
+from flagmw.page_views import PageViews, check_page_views
 from flagmw.providers import FlagFile
 from flagmw.providers.dsn import VARIABLE, provider_from_dsn, provider_from_environment
 from flagmw.registry import configure
@@ -38,6 +39,7 @@ NAMES = (
     "anonymous_cookie",
     "trusted_proxies",
     "start_wait",
+    "page_views",
     "offline",
     "name",
 )
@@ -53,6 +55,7 @@ class Settings:
         anonymous: the cookie for users without a key; False leaves them without.
         trusted_proxies: how many proxies add to X-Forwarded-For.
         start_wait: for how many seconds requests may be held back for the first flags.
+        page_views: which page views are told; False for none.
         offline: do no I/O at all.
         name: under which name the client is shared.
     """
@@ -62,6 +65,7 @@ class Settings:
     anonymous: AnonymousCookie | bool = True
     trusted_proxies: int = 0
     start_wait: float = DEFAULT_START_WAIT_S
+    page_views: PageViews | bool = False
     offline: bool = False
     name: str | None = None
 
@@ -88,8 +92,9 @@ def read_settings(where: str, found: object, *, secret: str | Sequence[str] = ""
 
     Names may be in upper or lower case: `flag_file` (a path or several), `fractional`, `provider` or `dsn` (instead of
     a file; without any of the three, the environment variable FLAGMW_DSN), `user`, `anonymous_cookie` (a mapping of
-    `AnonymousCookie`'s arguments, or False), `trusted_proxies`, `start_wait`, `offline`, `name`. `provider` and `user`
-    may be dotted paths, `provider` a DSN as well.
+    `AnonymousCookie`'s arguments, or False), `trusted_proxies`, `start_wait`, `page_views` (a mapping of `PageViews`'
+    arguments, or True), `offline`, `name`. `provider`, `user` and the `name` of page views may be dotted paths,
+    `provider` a DSN as well.
 
     Args:
         where: the mapping's name, for messages.
@@ -109,6 +114,7 @@ def read_settings(where: str, found: object, *, secret: str | Sequence[str] = ""
     anonymous = reader.anonymous(secret)
     trusted_proxies = reader.checked("trusted_proxies", check_trusted_proxies, default=0)
     start_wait = reader.checked("start_wait", check_start_wait, default=DEFAULT_START_WAIT_S)
+    page_views = reader.page_views()
     offline = reader.typed("offline", bool, default=False)
     name = reader.typed("name", str, default=None)
     if reader.problems:
@@ -119,6 +125,7 @@ def read_settings(where: str, found: object, *, secret: str | Sequence[str] = ""
         anonymous=anonymous,
         trusted_proxies=trusted_proxies,
         start_wait=start_wait,
+        page_views=page_views,
         offline=bool(offline),
         name=name,
     )
@@ -212,19 +219,36 @@ class _Reader:
         if not isinstance(value, Mapping):
             self.problems.append(f"ANONYMOUS_COOKIE must be a mapping or False, got {type(value).__name__}")
             return False
-        known = tuple(field.name for field in fields(AnonymousCookie))
-        arguments: dict[str, Any] = {"secret": secret}
-        for name, setting in value.items():
+        try:
+            return AnonymousCookie(**{"secret": secret, **self._arguments("ANONYMOUS_COOKIE", value, AnonymousCookie)})
+        except ConfigError as error:
+            self.problems.append(f"ANONYMOUS_COOKIE: {error}")
+            return False
+
+    def page_views(self) -> PageViews | bool:
+        value = self._found.get("page_views", False)
+        try:
+            if not isinstance(value, Mapping):
+                return check_page_views(value) or False
+            arguments = self._arguments("PAGE_VIEWS", value, PageViews)
+            if isinstance(arguments.get("name"), str):
+                arguments["name"] = self._at("PAGE_VIEWS: NAME", arguments["name"])
+            return PageViews(**arguments)
+        except ConfigError as error:
+            self.problems.append(f"PAGE_VIEWS: {error}".replace("PAGE_VIEWS: page_views", "PAGE_VIEWS"))
+            return False
+
+    def _arguments(self, where: str, found: Mapping[Any, Any], kind: type) -> dict[str, Any]:
+        """Read a mapping of a class's arguments; names may be in upper or lower case."""
+        known = tuple(field.name for field in fields(kind))
+        arguments: dict[str, Any] = {}
+        for name, setting in found.items():
             lower = name.lower() if isinstance(name, str) else ""
             if lower in known:
                 arguments[lower] = setting
             else:
-                self.problems.append("ANONYMOUS_COOKIE: " + _unknown(name, known))
-        try:
-            return AnonymousCookie(**arguments)
-        except ConfigError as error:
-            self.problems.append(f"ANONYMOUS_COOKIE: {error}")
-            return False
+                self.problems.append(f"{where}: " + _unknown(name, known))
+        return arguments
 
     def checked(self, name: str, check: Callable[[object], T], *, default: T) -> T:
         try:
@@ -242,16 +266,19 @@ class _Reader:
 
     def _imported(self, name: str) -> Any:
         value = self._found.get(name)
-        if not isinstance(value, str):
-            return value
+        return self._at(name.upper(), value) if isinstance(value, str) else value
+
+    def _at(self, where: str, value: str) -> Any:
+        """Import what is at a dotted path."""
         if not _DOTTED.fullmatch(value):  # and not shown, since it may be a secret that was put here
-            self.problems.append(f"{name.upper()} is a text that is no dotted path such as 'shop.flags.{name}'")
+            name = where.rpartition(" ")[2].lower()
+            self.problems.append(f"{where} is a text that is no dotted path such as 'shop.flags.{name}'")
             return None
         module_name, _, attribute = value.rpartition(".")
         try:
             return getattr(import_module(module_name), attribute)
         except Exception as error:  # whatever the application's module does when it is imported
-            self.problems.append(f"{name.upper()}: {value!r} cannot be imported: {type(error).__name__}: {error}")
+            self.problems.append(f"{where}: {value!r} cannot be imported: {type(error).__name__}: {error}")
             return None
 
     def _called(self, name: str, factory: Any) -> Any:

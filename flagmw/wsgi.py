@@ -14,6 +14,7 @@ from flagmw.context import UserContext
 from flagmw.errors import ConfigError
 from flagmw.holding import DEFAULT_START_WAIT_S, check_start_wait
 from flagmw.http import AnonymousCookie, facts_of_environ
+from flagmw.page_views import PageView, PageViewer, PageViews, check_page_views, is_page
 from flagmw.users import UserBuilder, Visitors
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ class FlagMiddleware:
         trusted_proxies: how many proxies in front of the server add to X-Forwarded-For.
         start_wait: for how many seconds the first flag read of a process may wait, when it has no flags at all yet
             and a flag service is about to send some.
+        page_views: tells the flag service which pages users were shown, see `PageViews`, which here needs a `name`;
+            False tells nothing.
 
     Attributes:
         visitors: finds out who makes a request; for adapters that make accessors themselves.
@@ -58,6 +61,7 @@ class FlagMiddleware:
         anonymous: AnonymousCookie | bool = True,
         trusted_proxies: int = 0,
         start_wait: float = DEFAULT_START_WAIT_S,
+        page_views: PageViews | bool = False,
     ) -> None:
         check_client(client)
         self._app = app
@@ -65,6 +69,11 @@ class FlagMiddleware:
         self._start_wait_s = check_start_wait(start_wait)
         self.visitors: Visitors[WSGIEnvironment] = Visitors(
             user, partial(facts_of_environ, trusted_proxies=check_trusted_proxies(trusted_proxies)), anonymous
+        )
+        wanted = check_page_views(page_views)
+        viewer = PageViewer(wanted, client, self.visitors) if wanted is not None else None
+        self._respond: Callable[[Flags, Flags | None, WSGIEnvironment, StartResponse], _Response] = (
+            partial(_PageResponse, viewer) if viewer is not None else _Response
         )
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -75,7 +84,7 @@ class FlagMiddleware:
         flags = Flags(self._client, self.visitors, environ, self._start_wait_s)
         environ[ENVIRON_KEY] = flags
         current_flags.set(flags)
-        response = _Response(flags, before, environ, start_response)
+        response = self._respond(flags, before, environ, start_response)
         try:
             body = self._app(environ, response.start)
         except BaseException:
@@ -153,6 +162,49 @@ class _Response:
             current_flags.set(self._before)
         if flags.pin is None and environ.get(ENVIRON_KEY) is flags:
             del environ[ENVIRON_KEY]
+
+
+class _PageResponse(_Response):
+    """A response that may be a page view."""
+
+    __slots__ = ("_view", "_viewer")
+
+    def __init__(
+        self,
+        viewer: PageViewer[WSGIEnvironment],
+        flags: Flags,
+        before: Flags | None,
+        environ: WSGIEnvironment,
+        start_response: StartResponse,
+    ) -> None:
+        super().__init__(flags, before, environ, start_response)
+        self._viewer = viewer
+        self._view: PageView | None = None
+
+    def start(
+        self, status: str, headers: list[tuple[str, str]], exc_info: ExcInfo | None = None, /
+    ) -> Callable[[bytes], object]:
+        """Take the app's start; the app still knows which route it took."""
+        write = super().start(status, headers, exc_info)
+        self._view = None
+        code = int(status[:3]) if status[:3].isdecimal() else 0
+        content_type = next((value for name, value in headers if name.lower() == "content-type"), None)
+        if is_page(self._environ.get("REQUEST_METHOD"), code, content_type):
+            self._view = self._viewer.begun(self._flags, self._environ)
+        return write
+
+    def send_start(self) -> None:
+        """Hand the held start to the server; from here on no cookie can be set."""
+        if self._held is not None and self._view is not None:
+            self._view = self._viewer.sent(self._view, self._flags)
+        super().send_start()
+
+    def finish(self) -> None:
+        """Tell of the page, then take the accessor back."""
+        view, self._view = self._view, None
+        if view is not None and self.begun:
+            self._viewer.told(view)
+        super().finish()
 
 
 class _Body:

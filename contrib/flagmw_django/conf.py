@@ -17,9 +17,11 @@ from django.http import HttpRequest
 
 from flagmw import Client
 from flagmw.http import RequestFacts, facts_of_environ
+from flagmw.page_views import PageViewer, check_page_views
 from flagmw.providers.dsn import VARIABLE
 from flagmw.settings import Settings, SettingsError, read_settings
 from flagmw.users import Visitors
+from flagmw_django.page_views import route_of
 from flagmw_django.users import default_user, from_any_thread
 
 SETTING = "FLAGMW"
@@ -33,11 +35,13 @@ class Setup:
         client: evaluates the flags.
         visitors: finds out who makes a request.
         start_wait_s: how long requests may be held back for the first flags.
+        viewer: tells of page views; None when none are wanted.
     """
 
     client: Client
     visitors: Visitors[HttpRequest]
     start_wait_s: float
+    viewer: PageViewer[HttpRequest] | None
 
 
 def read() -> Settings:
@@ -68,7 +72,9 @@ def setup() -> Setup:
     found = read()
     build = from_any_thread(found.user) if found.user is not None else default_user
     visitors = Visitors(build, functools.partial(facts_of, trusted_proxies=found.trusted_proxies), found.anonymous)
-    return Setup(client=found.client(), visitors=visitors, start_wait_s=found.start_wait)
+    client, wanted = found.client(), check_page_views(found.page_views)
+    viewer = PageViewer(wanted, client, visitors, route_of) if wanted is not None else None
+    return Setup(client=client, visitors=visitors, start_wait_s=found.start_wait, viewer=viewer)
 
 
 def facts_of(request: HttpRequest, trusted_proxies: int = 0) -> RequestFacts:

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from typing import Any
 
-from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import request_finished
 from django.http import HttpRequest
@@ -21,6 +21,7 @@ from flagmw import ConfigError
 from flagmw.accessor import Flags
 from flagmw.binding import current_flags, unbind
 from flagmw.holding import hold
+from flagmw.page_views import is_page
 from flagmw_django.conf import setup
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase | Awaitable[HttpResponseBase]]
@@ -61,6 +62,8 @@ class FlagMiddleware:
         except BaseException:
             unbind(flags, before)
             raise
+        if _is_told_of(request, response):
+            _tell_of_page(request, flags)
         return _finish(request, response, flags, before)
 
     async def _answer_async(self, request: HttpRequest) -> HttpResponseBase:
@@ -71,6 +74,11 @@ class FlagMiddleware:
         except BaseException:
             unbind(flags, before)
             raise
+        if _is_told_of(request, response):
+            if flags.visitor is None:  # finding the user may take a query, for which the event loop must not wait
+                await sync_to_async(_tell_of_page)(request, flags)
+            else:
+                _tell_of_page(request, flags)
         return _finish(request, response, flags, before)
 
 
@@ -81,6 +89,18 @@ def _begin(request: HttpRequest) -> tuple[Flags, Flags | None]:
     request.flags = flags  # type: ignore[attr-defined]  # see `FlagsRequest`
     current_flags.set(flags)
     return flags, before
+
+
+def _is_told_of(request: HttpRequest, response: HttpResponseBase) -> bool:
+    return setup().viewer is not None and is_page(request.method, response.status_code, response.get("Content-Type"))
+
+
+def _tell_of_page(request: HttpRequest, flags: Flags) -> None:
+    """Tell of the page that answers a request."""
+    viewer = setup().viewer
+    view = viewer.begun(flags, request) if viewer is not None else None
+    if viewer is not None and view is not None:
+        viewer.told(view)
 
 
 def _finish(request: HttpRequest, response: HttpResponseBase, flags: Flags, before: Flags | None) -> HttpResponseBase:

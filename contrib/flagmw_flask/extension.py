@@ -17,10 +17,12 @@ from flagmw.binding import finders
 from flagmw.client import Client
 from flagmw.errors import ConfigError
 from flagmw.http import AnonymousCookie
+from flagmw.page_views import PageViews, check_page_views
 from flagmw.settings import Settings, read_settings
 from flagmw.users import Visitors, check_user_builder
 from flagmw.wsgi import ENVIRON_KEY, FlagMiddleware, check_client
 from flagmw_flask.commands import flag_commands
+from flagmw_flask.page_views import named
 from flagmw_flask.users import FlaskUserBuilder, build_user, known_user
 
 if TYPE_CHECKING:
@@ -67,6 +69,8 @@ class Flags:
         trusted_proxies: how many proxies add to X-Forwarded-For; None as the settings say.
         start_wait: for how many seconds the first flag read of a process may wait for a flag service; None as the
             settings say.
+        page_views: which pages are told to the flag service, see `PageViews`; the rule of a page's URL is its name
+            unless `name` gives another, called with Flask's request. None as the settings say.
 
     Raises:
         ConfigError: a setting or an argument that is not what it should be.
@@ -81,6 +85,7 @@ class Flags:
         anonymous: AnonymousCookie | bool | None = None,
         trusted_proxies: int | None = None,
         start_wait: float | None = None,
+        page_views: PageViews | bool | None = None,
     ) -> None:
         if client is not None:
             check_client(client)
@@ -89,6 +94,9 @@ class Flags:
         self._anonymous = anonymous
         self._trusted_proxies = trusted_proxies
         self._start_wait = start_wait
+        self._page_views = page_views
+        if page_views is not None:
+            check_page_views(page_views)
         if app is not None:
             self.init_app(app)
 
@@ -116,6 +124,7 @@ class Flags:
             anonymous=anonymous,
             trusted_proxies=trusted_proxies,
             start_wait=self._start_wait if self._start_wait is not None else settings.start_wait,
+            page_views=named(self._page_views if self._page_views is not None else settings.page_views),
         )
         app.wsgi_app = middleware  # type: ignore[method-assign]  # Flask's documented way to add middleware
         installed = app.extensions[EXTENSION] = Installed(client, middleware.visitors)

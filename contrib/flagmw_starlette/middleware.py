@@ -14,7 +14,9 @@ from flagmw.client import Client
 from flagmw.context import UserContext
 from flagmw.holding import DEFAULT_START_WAIT_S
 from flagmw.http import AnonymousCookie
+from flagmw.page_views import PageViews
 from flagmw.users import check_user_builder
+from flagmw_starlette.page_views import named
 
 ConnectionUserBuilder = Callable[[HTTPConnection], UserContext | Mapping[str, Any] | None]
 """From a request or a websocket to its user; None when nobody is known. A plain function: flags are read without
@@ -36,6 +38,8 @@ class FlagMiddleware:
         anonymous: the cookie by which users without a key are recognised; False leaves them without a key.
         trusted_proxies: how many proxies in front of the server add to X-Forwarded-For.
         start_wait: for how many seconds the first connections of a process may be held back for a flag service.
+        page_views: which pages are told to the flag service, see `PageViews`; the path of a page's route is its name
+            unless `name` gives another, called with the `HTTPConnection`.
 
     Raises:
         ConfigError: an argument that is not what it should be.
@@ -50,6 +54,7 @@ class FlagMiddleware:
         anonymous: AnonymousCookie | bool = True,
         trusted_proxies: int = 0,
         start_wait: float = DEFAULT_START_WAIT_S,
+        page_views: PageViews | bool = False,
     ) -> None:
         self._middleware = asgi.FlagMiddleware(
             app,
@@ -58,6 +63,7 @@ class FlagMiddleware:
             anonymous=anonymous,
             trusted_proxies=trusted_proxies,
             start_wait=start_wait,
+            page_views=named(page_views),
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
