@@ -38,10 +38,20 @@ REASONS: Mapping[str, Reason] = MappingProxyType(
 """The standard reason for each of Hackle's; DEFAULT for all others."""
 
 
+class Facts(NamedTuple):
+    """What exposure events tell of an experiment, whatever it decides; all that is kept of its definition."""
+
+    id: Id
+    key: int
+    kind: str
+    version: Any
+    execution_version: Any
+
+
 class Served(NamedTuple):
     """What an exposure event tells of an experiment's decision."""
 
-    experiment: Experiment
+    experiment: Facts
     variation_id: Id | None
     variation_key: Any
     reason: str
@@ -89,10 +99,15 @@ class Decider:
     """
 
     def __init__(self, experiment: Experiment, configurations: Mapping[Any, Mapping[str, Any]]) -> None:
-        self.experiment = experiment
-        self._configurations = configurations
-        self._by_id = {variation.id: variation for variation in experiment.variations}
-        # Of variations with one key the first is the default's: the official client goes through them in order.
+        self._facts = Facts(
+            experiment.id, experiment.key, experiment.kind, experiment.version, experiment.execution_version
+        )
+        self._configurations = {
+            variation.configuration_id: configurations.get(variation.configuration_id)
+            for variation in experiment.variations
+        }
+        # Of variations with one id or key the first counts: the official client goes through them in order.
+        self._by_id = {variation.id: variation for variation in reversed(experiment.variations)}
         self._by_key = {variation.key: variation for variation in reversed(experiment.variations)}
         self._settled: dict[tuple[str, str | None], Outcome] = {}
 
@@ -110,7 +125,7 @@ class Decider:
     def default(self, reason: str) -> Decision:
         """Make the decision for the default variation: A, or for callers of an A/B test the one that they name."""
         decision = self._decision(OFF, self._by_key.get(OFF), reason)
-        if self.experiment.kind != AB_TEST:
+        if self._facts.kind != AB_TEST:
             return decision
         outcome = Outcome(
             reason=REASONS.get(reason, Reason.DEFAULT),
@@ -135,14 +150,14 @@ class Decider:
 
     def _decision(self, key: Any, variation: Variation | None, reason: str) -> Decision:
         configuration_id = variation.configuration_id if variation is not None else None
-        parameters = self._configurations.get(configuration_id, EMPTY)
-        served = Served(self.experiment, variation.id if variation is not None else None, key, reason, configuration_id)
-        if configuration_id is not None and configuration_id not in self._configurations:
+        parameters = EMPTY if configuration_id is None else self._configurations[configuration_id]
+        served = Served(self._facts, variation.id if variation is not None else None, key, reason, configuration_id)
+        if parameters is None:
             defect = f"the variation {key!r} refers to parameter configuration {configuration_id}, which is missing"
             return Decision(served=served, outcome=broken(defect), defect=defect)
-        is_default = variation is None and self.experiment.kind == AB_TEST
+        is_default = variation is None and self._facts.kind == AB_TEST
         outcome = Outcome(
-            value=key if self.experiment.kind == AB_TEST else key != OFF,
+            value=key if self._facts.kind == AB_TEST else key != OFF,
             variation=None if variation is None else key,
             reason=REASONS.get(reason, Reason.DEFAULT),
             uses_default=is_default,

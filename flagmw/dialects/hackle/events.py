@@ -216,8 +216,7 @@ def _remote_config(detail: Configured, exposure: Exposure) -> dict[str, Any]:
 def _config_properties(detail: Configured, exposure: Exposure) -> dict[str, Any]:
     properties = {"requestValueType": requested_type(exposure.default), "requestDefaultValue": exposure.default}
     if detail.rule is not None:
-        properties["targetRuleKey"] = detail.rule.key
-        properties["targetRuleName"] = detail.rule.name
+        properties["targetRuleKey"], properties["targetRuleName"] = detail.rule
     properties["returnValue"] = exposure.default if exposure.outcome.uses_default else exposure.outcome.value
     return kept_properties(properties, (list,))
 

@@ -151,7 +151,7 @@ class Reader:
             kind=kind,
             id=_id(raw, "id"),
             key=_key(raw),
-            identifier_type=_field(raw, "identifierType"),
+            identifier_type=_identifier_type(raw),
             version=_field(raw, "version"),
             status=status,
             execution_version=_field(execution, "version", "execution"),
@@ -216,7 +216,7 @@ class Reader:
             id=_hashable(_field(raw, "id")),
             key=key,
             type=_field(raw, "type"),
-            identifier_type=_field(raw, "identifierType"),
+            identifier_type=_identifier_type(raw),
             rules=tuple(self._parameter_rule(rule) for rule in _list_of(raw, "targetRules")),
             value_id=value_id,
             value=value,
@@ -281,9 +281,16 @@ def _key(raw: Any) -> int:
     return value
 
 
+def _identifier_type(raw: Any) -> Any:
+    value = _field(raw, "identifierType")
+    if isinstance(value, (list, dict)):
+        raise _Malformed(f"expected a text, found {_kind_of(value)}", "identifierType")
+    return value
+
+
 def _hashable(value: Any) -> Any:
-    """Give what may be looked up; a list or an object never names anything."""
-    return None if isinstance(value, (list, dict)) else value
+    """Give what may be looked up; a list or an object names nothing that there is."""
+    return _kind_of(value) if isinstance(value, (list, dict)) else value
 
 
 def _number(raw: Any, name: str, *where: str) -> int | float:
@@ -364,8 +371,7 @@ def _configuration(raw: Any) -> tuple[int | str, FrozenDict]:
     parameters = {}
     for entry in _list_of(raw, "parameters"):
         key, value = _field(entry, "key", "parameters"), _field(entry, "value", "parameters")
-        if isinstance(key, str):
-            parameters[key] = _plain(value, "parameters")
+        parameters[_hashable(key)] = _plain(value, "parameters")
     return _id(raw, "id"), FrozenDict(parameters) if parameters else EMPTY
 
 

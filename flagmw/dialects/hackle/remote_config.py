@@ -26,18 +26,26 @@ Give = Callable[[UserContext, Call], Outcome]
 """Gives a parameter's outcome for a prepared context; may raise."""
 
 
+class ParameterFacts(NamedTuple):
+    """What events tell of a parameter, whatever its value is."""
+
+    id: Any
+    key: str
+    type: Any
+
+
 class Configured(NamedTuple):
     """What an event tells of a remote config decision, besides the caller's default and the value.
 
     Attributes:
-        rule: the rule that matched.
+        rule: key and name of the rule that matched.
         nested: decisions that the rules' conditions asked for.
     """
 
-    parameter: Parameter
+    parameter: ParameterFacts
     value_id: Any
     reason: str
-    rule: ParameterRule | None = None
+    rule: tuple[Any, Any] | None = None
     nested: tuple[Nested, ...] = ()
 
 
@@ -64,20 +72,21 @@ def _types_of(value: Any) -> frozenset[str]:
 
 def compile_parameter(parameter: Parameter, workspace: Workspace, conditions: ConditionCompiler) -> Give:
     """Compile a remote config parameter of a document."""
+    facts = ParameterFacts(parameter.id, parameter.key, parameter.type)
     identify = identify_by(parameter.identifier_type)
     find = first_match(
         [rule.target for rule in parameter.rules],
         [conditions.target(rule.target, by_experiment=False) if rule.target else _lost for rule in parameter.rules],
     )
     shares = [_compile_share(rule, workspace) for rule in parameter.rules]
-    outcomes = [_value_outcome(parameter, rule.value_id, rule.value, rule) for rule in parameter.rules]
-    fallthrough = _value_outcome(parameter, parameter.value_id, parameter.value, None)
+    outcomes = [_value_outcome(facts, rule.value_id, rule.value, (rule.key, rule.name)) for rule in parameter.rules]
+    fallthrough = _value_outcome(facts, parameter.value_id, parameter.value, None)
     unknown = Outcome(
         reason=Reason.DEFAULT,
         uses_default=True,
         provider_reason="IDENTIFIER_NOT_FOUND",
         exposes=True,
-        detail=Configured(parameter, None, "IDENTIFIER_NOT_FOUND"),
+        detail=Configured(facts, None, "IDENTIFIER_NOT_FOUND"),
     )
 
     def give(context: UserContext, call: Call) -> Outcome:
@@ -113,7 +122,7 @@ def _lost(context: UserContext, call: Call) -> bool:
     raise Defect("a rule has no condition of a type that is supported")
 
 
-def _value_outcome(parameter: Parameter, value_id: Any, value: Any, rule: ParameterRule | None) -> Outcome:
+def _value_outcome(facts: ParameterFacts, value_id: Any, value: Any, rule: tuple[Any, Any] | None) -> Outcome:
     """Make the outcome of a value, which settles to a TYPE_MISMATCH for callers that ask for another type."""
     reason = "DEFAULT_RULE" if rule is None else "TARGET_RULE_MATCH"
     matching = Outcome(
@@ -123,7 +132,7 @@ def _value_outcome(parameter: Parameter, value_id: Any, value: Any, rule: Parame
         direct=not isinstance(value, (dict, list)),
         provider_reason=reason,
         exposes=True,
-        detail=Configured(parameter, value_id, reason, rule),
+        detail=Configured(facts, value_id, reason, rule),
     )
     mismatch = Outcome(
         reason=Reason.ERROR,
@@ -132,7 +141,7 @@ def _value_outcome(parameter: Parameter, value_id: Any, value: Any, rule: Parame
         error_code=ErrorCode.TYPE_MISMATCH,
         error_message=f"the value is of type {type(value).__name__}, which is not that of the caller's default",
         exposes=True,
-        detail=Configured(parameter, None, "TYPE_MISMATCH", rule),
+        detail=Configured(facts, None, "TYPE_MISMATCH", rule),
     )
     return Outcome(
         value=value,
