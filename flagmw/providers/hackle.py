@@ -8,7 +8,14 @@ from typing import Unpack
 from uuid import uuid4
 
 from flagmw.dialects import Dialect
-from flagmw.dialects.hackle import EventTypes, HackleConfig, HackleDialect, HackleEvents, check_sdk_key
+from flagmw.dialects.hackle import (
+    EventTypes,
+    HackleConfig,
+    HackleDialect,
+    HackleEvents,
+    PropertyOperations,
+    check_sdk_key,
+)
 from flagmw.events import Sink
 from flagmw.providers.options import (
     HTTP_SCHEMES,
@@ -21,6 +28,8 @@ from flagmw.providers.options import (
 from flagmw.providers.parts import make_cache, make_polling, make_sink, make_source
 from flagmw.transports import Source
 from flagmw.transports.cache import SnapshotCache
+
+__all__ = ["Hackle", "PropertyOperations"]
 
 FLUSH_INTERVAL_S = 10.0
 """How long events wait in Hackle's own client."""
