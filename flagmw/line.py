@@ -72,6 +72,7 @@ class Line:
         self._ahead = b""
         self._files = 0
         self._is_closed = False
+        self._owner = os.getpid()
         self._want_read: tuple[type[OSError], ...] = ()
         self._want_write: tuple[type[OSError], ...] = ()
 
@@ -155,8 +156,13 @@ class Line:
     def close(self) -> None:
         """Close the connection, when no file made from it is open any more."""
         self._is_closed = True
-        if self._files <= 0:
-            self._sock.close()
+        if self._files > 0:
+            return
+        if self._owner == os.getpid():
+            # A forked child may hold this socket as well; the other side is to learn now that it is not used any more.
+            with contextlib.suppress(OSError):
+                self._sock.shutdown(socket.SHUT_RDWR)
+        self._sock.close()
 
     def file_closed(self) -> None:
         """Take note that a file made from this line was closed."""

@@ -26,9 +26,6 @@ logger = logging.getLogger("flagmw")
 
 MAX_DOCUMENT_BYTES = 64 * 1024 * 1024
 
-FIRST_RETRY_DELAY_S = 1.0
-MAX_RETRY_DELAY_S = 60.0
-
 JITTER_RATIO = 0.05
 """How far a request may be off its time, in intervals, so that the processes of a fleet do not ask together."""
 
@@ -55,6 +52,8 @@ class PollingSource:
         wire: what the service is asked.
         network: timeouts, proxy and certificates.
         interval_s: how often it is asked, on average; never more often, as long as it fails.
+        first_retry_delay_s: the bound of the first wait after a failure; it doubles with each.
+        max_retry_delay_s: the largest such bound.
         max_document_bytes: a larger answer is refused.
         monotonic: the clock for all that is measured.
         random: spreads the requests; gives a number in [0, 1).
@@ -70,6 +69,8 @@ class PollingSource:
         network: Network,
         *,
         interval_s: float,
+        first_retry_delay_s: float = 1.0,
+        max_retry_delay_s: float = 60.0,
         max_document_bytes: int = MAX_DOCUMENT_BYTES,
         monotonic: Callable[[], float] = time.monotonic,
         random: Callable[[], float] = chance.random,
@@ -79,7 +80,7 @@ class PollingSource:
         self._max_document_bytes = max_document_bytes
         self._monotonic = monotonic
         self._random = random
-        self._backoff = Backoff(first_s=FIRST_RETRY_DELAY_S, max_s=MAX_RETRY_DELAY_S, random=random)
+        self._backoff = Backoff(first_s=first_retry_delay_s, max_s=max_retry_delay_s, random=random)
         self._session = HttpSession(network, monotonic=monotonic)
         self._receiver: Receiver | None = None
         self._validators = _Validators()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -172,6 +175,34 @@ def test_a_file_keeps_a_closed_line_open_until_it_is_closed_itself(pair: Pair) -
 def test_closing_a_file_leaves_an_open_line_open(pair: Pair) -> None:
     pair.line.makefile("rb").close()
     assert pair.line.fileno() >= 0
+
+
+def test_the_other_side_learns_of_the_end_though_a_child_holds_the_socket(pair: Pair) -> None:
+    held_by_a_child = os.dup(pair.line.fileno())
+    pair.line.close()
+    pair.far.settimeout(5.0)
+    assert pair.far.recv(1) == b""
+    os.close(held_by_a_child)
+
+
+def test_a_forked_child_that_closes_its_copy_does_not_end_the_connection_of_its_parent() -> None:
+    code = (
+        "import os, socket, time\n"
+        "from flagmw.lifecycle.waker import Waker\n"
+        "from flagmw.line import Line\n"
+        "near, far = socket.socketpair()\n"
+        "near.settimeout(0)\n"
+        "line = Line(near, 'peer', Waker(), time.monotonic)\n"
+        "child = os.fork()\n"
+        "if not child:\n"
+        "    line.close()\n"
+        "    os._exit(0)\n"
+        "os.waitpid(child, 0)\n"
+        "far.sendall(b'still here')\n"
+        "print(line.recv(20).decode())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30)
+    assert done.stdout == "still here\n"
 
 
 # --- heads of answers -----------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import gzip
 import logging
 import threading
 import time
+import tracemalloc
 from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
@@ -436,6 +437,31 @@ def test_a_source_leaves_no_descriptor_open() -> None:
 
 def _has_asked(script: Script, count: int) -> bool:
     return len(script.requests) == count
+
+
+def test_a_thousand_failures_leave_nothing_behind() -> None:
+    memory = Memory()
+    options = {"interval_s": 0.0001, "first_retry_delay_s": 0.0001, "max_retry_delay_s": 0.0001}
+    with RawServer(Peer.reset) as server, running(polling(server, **options), memory):
+        until(lambda: len(memory.errors) >= 100, 30.0)
+        tracemalloc.start()
+        try:
+            until(lambda: len(memory.errors) >= 200, 30.0)
+            before = (_own_bytes(), threading.active_count())
+            memory.deliveries.clear()
+            until(lambda: len(memory.errors) >= 1000, 60.0)
+            memory.deliveries.clear()
+            after = (_own_bytes(), threading.active_count())
+        finally:
+            tracemalloc.stop()
+    assert after[0] - before[0] < 50_000
+    assert after[1] - before[1] < 5  # those of the server
+
+
+def _own_bytes() -> int:
+    """Count what our own files hold in memory."""
+    files = tracemalloc.Filter(inclusive=True, filename_pattern="*/flagmw/*")
+    return sum(trace.size for trace in tracemalloc.take_snapshot().filter_traces([files]).traces)
 
 
 def test_nothing_that_is_logged_shows_the_secret(caplog: pytest.LogCaptureFixture) -> None:
