@@ -387,6 +387,16 @@ def test_a_giant_frame_is_declared_and_does_not_come(server: FeatBitServer) -> N
         assert client.is_silent()
 
 
+def test_nothing_comes_after_a_giant_frame_that_did_not(server: FeatBitServer) -> None:
+    with open_stream(server) as client:
+        sync(client)
+        server.strike(Giant(declared_bytes=2**62, sent_bytes=10))
+        client.read_frame_head()
+        client.read_exactly(10)
+        server.put_flag({"key": "later", "variations": [], "rules": []})
+        assert client.is_silent()
+
+
 def test_a_giant_frame_can_really_come(server: FeatBitServer) -> None:
     size = 32 * 2**20
     server.misbehave(Giant(declared_bytes=size, sent_bytes=size), on=Endpoint.STREAM)

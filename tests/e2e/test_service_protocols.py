@@ -324,6 +324,18 @@ def test_all_streams_are_pushed_a_change(fb: FeatBitServer) -> None:
         assert keys_of(one.hear_sync()) == keys_of(other.hear_sync()) == ["changed"]
 
 
+def test_the_first_push_is_not_held_back_by_the_network(fb: FeatBitServer) -> None:
+    took_s = []
+    for _ in range(10):
+        with closing(Stream(fb)) as stream:
+            stream.sync()
+            started_s = time.monotonic()
+            fb.put_flag(featbit.boolean_flag("changed"))
+            stream.hear_sync()
+            took_s.append(time.monotonic() - started_s)
+    assert min(took_s) < 0.03  # 0.04 s is what Nagle's algorithm costs
+
+
 def test_each_change_has_a_later_time_than_the_one_before(fb: FeatBitServer) -> None:
     stamps = [fb.put_flag(featbit.boolean_flag("flag"))["updatedAt"] for _ in range(50)]
     assert stamps == sorted(set(stamps))
@@ -597,6 +609,14 @@ def test_hackle_takes_metrics(hk: HackleServer) -> None:
 def test_waiting_in_vain_says_for_what_and_what_there_was(hk: HackleServer) -> None:
     with pytest.raises(AssertionError, match=r"in vain for a fetch; 0 requests"):
         hk.wait_for(lambda s: s.fetches, timeout_s=0.05, what="a fetch")
+
+
+def test_answers_are_compressed_for_those_who_accept_it_if_wanted(hk: HackleServer) -> None:
+    hk.compresses = True
+    response = fetch(hk, Accept_Encoding="gzip")
+    assert response.headers["content-encoding"] == "gzip"
+    assert response.json() == hackle.small_workspace()
+    assert "content-encoding" not in fetch(hk, Accept_Encoding="identity").headers
 
 
 def test_clearing_forgets_what_came(hk: HackleServer) -> None:

@@ -63,6 +63,12 @@ def test_a_proxy_with_users_turns_others_away() -> None:
         assert server.requests == []
 
 
+def test_a_proxy_with_users_looks_at_the_password() -> None:
+    with ForwardProxy(user="ana", password="s3cret") as proxy:
+        url = proxy.url.replace("//", "//ana:guess@")
+        assert httpx.get("http://127.0.0.1:1/", proxy=url).status_code == 407
+
+
 def test_a_proxy_with_users_lets_them_pass() -> None:
     with FeatBitServer() as server, ForwardProxy(user="ana", password="s3cret") as proxy:
         with httpx.Client(proxy=proxy.url.replace("//", "//ana:s3cret@")) as client:

@@ -1,8 +1,7 @@
 """The official clients behind one interface, in the process that calls it.
 
-Importing them changes global state: fbclient replaces the logger class, names a log level, silences another library's logger
-and sets the default timeout of websocket-client; hackle has a singleton and global metrics. `load` imports one and puts back
-what can be put back. Tests use `tests.services.official`, which keeps all this in another process; benchmarks may use
+Importing fbclient replaces the logger class, names a log level and silences another library's logger; `load` puts that back.
+While it connects, fbclient also changes the default timeout of websocket-client; hackle has a singleton and global metrics. Tests use `tests.services.official`, which keeps all this in another process; benchmarks may use
 `FeatBitCalls(...).client` and `HackleCalls(...).client` from here.
 """
 
@@ -79,11 +78,8 @@ def load(service: str) -> Any:
 
 @contextmanager
 def _unchanged() -> Iterator[None]:
-    import websocket
-
     logger_class = logging.getLoggerClass()
     level = logging.getLogger("schedule").level
-    timeout_s = websocket.getdefaulttimeout()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -93,7 +89,6 @@ def _unchanged() -> Iterator[None]:
         logging.getLogger("schedule").setLevel(level)
         logging._levelToName.pop(5, None)
         logging._nameToLevel.pop("TRACE", None)
-        websocket.setdefaulttimeout(timeout_s)
 
 
 class FeatBitCalls:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import socket
 import threading
@@ -60,13 +61,18 @@ class ServiceServer:
     """A server on loopback, to be used as a context manager.
 
     What clients connect to is a `FaultProxy`, which passes everything on to Starlette under uvicorn unless it was told to
-    misbehave. The properties may be read from any thread, and are snapshots.
+    misbehave. The properties may be read from any thread, and are snapshots. A process that is forked while a server runs
+    holds its port open, too, until it ends.
 
     Args:
         port: where to listen; 0 means any free port.
+
+    Attributes:
+        compresses: whether HTTP answers are compressed for clients that accept gzip.
     """
 
     def __init__(self, *, port: int = 0) -> None:
+        self.compresses = False
         self._changed = threading.Condition()
         self._requests: list[Request] = []
         self._errors: list[str] = []
@@ -303,6 +309,8 @@ class ServiceServer:
             )
             self._record(request)
             response = handler(request)
+            if self.compresses and "gzip" in request.headers.get("accept-encoding", "") and response.body:
+                response = _compressed(response)
             self._notify()
             return response
 
@@ -346,6 +354,13 @@ class _Uvicorn:
             if time.monotonic() > abort_at_s:
                 for connection in list(state.connections):
                     connection.transport.abort()
+
+
+def _compressed(response: Response) -> Response:
+    names = {"content-length", "content-encoding"}
+    kept = {name: value for name, value in response.headers.items() if name not in names}
+    headers = {**kept, "Content-Encoding": "gzip", "Vary": "Accept-Encoding"}
+    return Response(gzip.compress(response.body, 1), status_code=response.status_code, headers=headers)
 
 
 def json_response(content: Any, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
