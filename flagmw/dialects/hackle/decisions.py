@@ -146,7 +146,7 @@ class Decider:
         outcome = self._settled.get(mark)
         if outcome is None:
             outcome = self._settled[mark] = self._decision(mark[1], variation, reason).outcome
-        return outcome
+        return replace(outcome, variation=default) if variation is None and isinstance(default, str) else outcome
 
     def _decision(self, key: Any, variation: Variation | None, reason: str) -> Decision:
         configuration_id = variation.configuration_id if variation is not None else None

@@ -59,13 +59,9 @@ _NOT_FOUND: Mapping[str, Outcome] = MappingProxyType(
     }
 )
 
-_NO_NUMBER = failed(
-    ErrorCode.GENERAL,
-    "A/B tests and feature flags have numbers as keys, int above 0",
-    provider_reason="INVALID_INPUT",
-)
-_NO_NAME = failed(ErrorCode.GENERAL, "remote config parameters have names as keys", provider_reason="INVALID_INPUT")
-_ODD_NAME = failed(ErrorCode.GENERAL, "the key cannot be looked up", provider_reason="EXCEPTION")
+_NO_NUMBER = _not_found("INVALID_INPUT", "A/B tests and feature flags have numbers as keys, int above 0")
+_NO_NAME = _not_found("INVALID_INPUT", "remote config parameters have names as keys")
+_ODD_NAME = _not_found("EXCEPTION", "the key cannot be looked up")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +103,22 @@ class HackleDialect:
     def read_user(self, user: object) -> UserContext:
         """Give the context for a caller's user; see `users.read_user`."""
         return read_user(user)
+
+    def refusal(self, space: Space, key: object, failure: Outcome | None) -> Outcome | None:
+        """Say what is wrong with a call as such: Hackle looks at key and user before it looks for flags.
+
+        Args:
+            space: what is asked for.
+            key: as the caller wrote it.
+            failure: the outcome for a user whom `read_user` refuses; None for any other.
+
+        Returns:
+            The outcome; None when nothing is wrong.
+        """
+        if failure is not None:
+            return failure
+        outcome = missing(space, key)
+        return outcome if outcome is _NO_NUMBER or outcome is _NO_NAME else None
 
     def compile(self, documents: Sequence[Document], kept: Sequence[str], previous: Snapshot | None) -> Compilation:
         """Compile all flags; see `Dialect.compile`. There is one document, and it is always complete."""
