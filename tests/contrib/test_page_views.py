@@ -35,6 +35,7 @@ from flagmw.http import AnonymousIds
 from flagmw.page_views import PageViews
 from flagmw.settings import SettingsError, read_settings
 from flagmw_starlette.page_views import path_of
+from tests.contrib.asgi_host import get, scope_for
 from tests.contrib.django_app import testing  # sets Django up
 from tests.contrib.django_app.host import NAME, _shared
 from tests.contrib.page_hosts import HOSTS, Experimenting, PageHost, _django_page
@@ -407,7 +408,7 @@ def test_a_rule_of_a_blueprint_is_called_by_its_path_with_the_prefix(provider: E
     orders = flask.Blueprint("orders", __name__, url_prefix="/orders")
     orders.add_url_rule("/<int:number>", "order", lambda number: str(flagmw.flags.variation("hero")))
     app.register_blueprint(orders)
-    app.test_client().get("/orders/1")
+    app.test_client().get("/orders/1", buffered=True)
     assert provider.views == [("/orders/<int:number>", "ann")]
 
 
@@ -436,7 +437,9 @@ def test_flask_is_asked_for_a_name_only_where_it_answers(provider: Experimenting
     flagmw_flask.Flags(
         app, flagmw.Client(provider), user=Builder(ANN), page_views=PageViews(everyone=True, name=lambda _: "page")
     )
-    assert app.test_client().get("/thanks").status_code == 200
+    assert app.test_client().get("/thanks", buffered=True).status_code == 200
+    with flask.Flask("another").test_request_context("/another"):
+        assert app.test_client().get("/thanks", buffered=True).status_code == 200
     assert provider.views == []
 
 
@@ -537,8 +540,9 @@ def test_a_page_that_asgi_sends_in_parts_is_told_once(provider: Experimenting) -
         await send({"type": "http.response.start", "status": 200, "headers": [(b"Content-Type", b"text/html")]})
         await send({"type": "http.response.body", "body": b"one", "more_body": True})
         await send({"type": "http.response.body", "body": b"two"})
+        await send({"type": "http.response.body", "body": b"what no server sends on"})
 
-    TestClient(asgi.FlagMiddleware(app, flagmw.Client(provider), Builder(ANN), page_views=NAMED)).get("/a")
+    get(asgi.FlagMiddleware(app, flagmw.Client(provider), Builder(ANN), page_views=NAMED), scope_for("/a"))
     assert provider.views == [("/a", "ann")]
 
 
@@ -617,5 +621,5 @@ def test_flask_reads_the_setting(provider: Experimenting) -> None:
     app.config["FLAGMW_PAGE_VIEWS"] = {"PREFIX": "view "}
     flagmw_flask.Flags(app, flagmw.Client(provider), user=Builder(ANN))
     app.add_url_rule("/a", "a", lambda: str(flagmw.flags.variation("hero")))
-    app.test_client().get("/a")
+    app.test_client().get("/a", buffered=True)
     assert provider.views == [("view /a", "ann")]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 import tracemalloc
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -34,6 +37,7 @@ from tests.services.faults import (
 from tests.unit.event_support import exposure
 from tests.unit.support import until
 
+ROOT = Path(__file__).parents[2]
 NETWORK = Network(connect_timeout_s=0.5, read_timeout_s=0.5, proxy="")
 
 UNHANDLED: dict[str, Fault] = {
@@ -402,3 +406,50 @@ def test_closing_delivers_what_was_just_taken(server: EventServer) -> None:
         assert sink.close(5.0)
     assert server.names == names_of(333)
     until(lambda: server.tcp_open == 0)
+
+
+# --- leaving ----------------------------------------------------------------------------------------------------
+
+PROGRAM = """
+import logging, requests, sys  # requests now: a busy machine may need long for it, and leaving is bounded
+sys.path.insert(0, sys.argv[2])
+from flagmw.events.delivery import DeliverySink
+from flagmw.network import Network
+from flagmw.session import HttpSession
+from tests.unit.event_support import NamingWire, exposure
+
+logging.basicConfig(format="%(levelname)s")
+sink = DeliverySink(NamingWire(url=sys.argv[1]), lambda: HttpSession(Network(proxy="")), flush_interval_s=3600.0)
+for place in range(120):
+    sink.expose(exposure(f"e{place}"))
+"""
+
+
+def leave(url: str) -> tuple[float, str]:
+    """Run a program that takes events and leaves without closing; give how long it took, and what it said."""
+    began = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, url, str(ROOT)], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return time.monotonic() - began, done.stdout + done.stderr
+
+
+def test_a_program_that_leaves_without_closing_has_its_events_delivered(server: EventServer) -> None:
+    assert leave(f"{server.url}/events")[1] == ""
+    assert server.names == names_of(120)
+
+
+def test_a_program_leaves_in_time_while_the_service_is_down(server: EventServer) -> None:
+    server.refuse()
+    took_s, said = leave(f"{server.url}/events")
+    assert took_s < 5.0, "most of which is the start of the interpreter"
+    assert "ERROR" in said, "what is lost is told"
+    assert "Traceback" not in said
+
+
+def test_a_program_leaves_in_time_while_the_service_is_silent(server: EventServer) -> None:
+    server.misbehave(Stall(), on=Endpoint.EVENTS)
+    took_s, said = leave(f"{server.url}/events")
+    assert took_s < 5.0
+    assert "Traceback" not in said
