@@ -108,7 +108,7 @@ def test_what_only_equals_a_number_is_no_key(client: Client, flags: Flags, key: 
 
 def test_a_key_of_another_space_is_not_found(client: Client) -> None:
     detail = client.variation_detail("banner", ADULT, "mine")
-    assert (detail.value, detail.error_code) == ("mine", ErrorCode.GENERAL)
+    assert (detail.value, detail.error_code) == ("mine", ErrorCode.FLAG_NOT_FOUND)
     assert client.variation_detail(41, ADULT, "mine").error_code is ErrorCode.FLAG_NOT_FOUND
     assert client.is_enabled(42, ADULT) is False
 
@@ -124,7 +124,7 @@ def test_a_flag_is_known_by_any_of_its_keys(client: Client) -> None:
 def test_each_caller_gets_the_answer_for_its_own_default(client: Client, flags: Flags) -> None:
     assert [flags.variation(7, default) for default in ("A", "B", "nowhere")] == ["A", "B", "nowhere"]
     details = [flags.variation_detail(7, default) for default in ("B", "nowhere")]
-    assert [detail.variation for detail in details] == ["B", None]
+    assert [detail.variation for detail in details] == ["B", "nowhere"]
     assert [flags.config("banner", default) for default in ("", 5, None)] == ["hello adult", 5, "hello adult"]
     assert flags.config_detail("banner", 5).error_code is ErrorCode.TYPE_MISMATCH
     assert client.config_detail("banner", ADULT, "").reason is not Reason.ERROR
