@@ -8,6 +8,7 @@ import threading
 import time
 import tracemalloc
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -441,8 +442,11 @@ def _has_asked(script: Script, count: int) -> bool:
 
 def test_a_thousand_failures_leave_nothing_behind() -> None:
     memory = Memory()
-    options = {"interval_s": 0.0001, "first_retry_delay_s": 0.0001, "max_retry_delay_s": 0.0001}
-    with RawServer(Peer.reset) as server, running(polling(server, **options), memory):
+    wire = Question("")
+    source = PollingSource(wire, PATIENT, interval_s=0.0001, first_retry_delay_s=0.0001, max_retry_delay_s=0.0001)
+    with RawServer(Peer.reset) as server, ExitStack() as stack:
+        wire.address = f"http://{server.peer}"
+        stack.enter_context(running(source, memory))
         until(lambda: len(memory.errors) >= 100, 30.0)
         tracemalloc.start()
         try:
