@@ -22,6 +22,7 @@ from typing import Any, Never
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
+from tests.leaks import remember
 from tests.services.faults import Endpoint
 from tests.services.serving import Request, ServiceServer, json_response
 
@@ -54,7 +55,7 @@ class HackleServer(ServiceServer):
 
     def __init__(self, sdk_key: str = "hackle-sdk-key-of-the-tests", *, port: int = 0) -> None:
         super().__init__(port=port)
-        self.sdk_key = sdk_key
+        self.sdk_key = remember(sdk_key)
         self.sends_last_modified = True
         self.sends_etag = True
         self._workspace: Item = {section: [] for section in SECTIONS}

@@ -13,6 +13,7 @@ from typing import Any
 from starlette.routing import BaseRoute, WebSocketRoute
 from starlette.websockets import WebSocket
 
+from tests.leaks import remember
 from tests.services.serving import Request, ServiceServer
 from tests.services.tokens import RefusedError, decode_token
 
@@ -60,7 +61,7 @@ class StreamingServer(ServiceServer):
 
     def __init__(self, secret: str, *, port: int = 0) -> None:
         super().__init__(port=port)
-        self.secret = secret
+        self.secret = remember(secret)
         self.clock_offset_s = 0.0
         self.answers_pings = True
         self.rewrite: Callable[[dict[str, Any]], Any] | None = None
