@@ -26,7 +26,6 @@ from flagmw.dialects.hackle.experiments import compile_experiment
 from flagmw.dialects.hackle.model import AB_TEST, FEATURE_FLAG, Experiment, Parameter, Workspace
 from flagmw.dialects.hackle.remote_config import compile_parameter
 from flagmw.dialects.hackle.rules import Test
-from flagmw.errors import Problem
 
 Node = tuple[str, Any]
 """A definition's kind and key."""
@@ -54,12 +53,10 @@ class CompiledWorkspace:
     Attributes:
         definitions: by kind and key.
         segments: digest and compiled form, by key.
-        problems: definitions that cannot be used.
     """
 
     definitions: Mapping[Node, CompiledDefinition] = field(default_factory=dict)
     segments: Mapping[str, tuple[bytes, Test]] = field(default_factory=dict)
-    problems: tuple[Problem, ...] = ()
 
 
 NOTHING = CompiledWorkspace()
@@ -72,14 +69,13 @@ def unique_key(node: Node) -> str:
 
 def compile_workspace(workspace: Workspace, previous: CompiledWorkspace) -> CompiledWorkspace:
     """Compile all definitions of a document."""
-    problems: list[Problem] = []
-    segments = _compile_segments(workspace, previous, problems)
+    segments = _compile_segments(workspace, previous)
     definitions: dict[Node, Experiment | Parameter] = {
         **{(AB_TEST, key): test for key, test in workspace.ab_tests.items()},
         **{(FEATURE_FLAG, key): flag for key, flag in workspace.feature_flags.items()},
         **{(REMOTE_CONFIG, key): parameter for key, parameter in workspace.parameters.items()},
     }
-    digests = _digests(workspace, definitions, {key: digest for key, (digest, _) in segments.items()}, problems)
+    digests = _digests(workspace, definitions, {key: digest for key, (digest, _) in segments.items()})
     links: dict[Node, Link] = {}
     conditions = ConditionCompiler(
         {key: test for key, (_, test) in segments.items()},
@@ -95,7 +91,7 @@ def compile_workspace(workspace: Workspace, previous: CompiledWorkspace) -> Comp
     for node, link in links.items():
         if node in compiled:
             link.experiment = compiled[node].experiment
-    return CompiledWorkspace(definitions=compiled, segments=segments, problems=tuple(problems))
+    return CompiledWorkspace(definitions=compiled, segments=segments)
 
 
 def _compile(
@@ -119,16 +115,12 @@ def _compile(
     )
 
 
-def _compile_segments(
-    workspace: Workspace, previous: CompiledWorkspace, problems: list[Problem]
-) -> dict[str, tuple[bytes, Test]]:
+def _compile_segments(workspace: Workspace, previous: CompiledWorkspace) -> dict[str, tuple[bytes, Test]]:
     segments = {}
     for key, segment in workspace.segments.items():
-        digest = _digest_or_problem(segment, ("segments", key), problems)
-        if digest is not None:
-            known = previous.segments.get(key)
-            is_same = known is not None and known[0] == digest
-            segments[key] = known if is_same and known is not None else (digest, compile_segment(segment))
+        digest = digest_of(segment)
+        known = previous.segments.get(key)
+        segments[key] = known if known is not None and known[0] == digest else (digest, compile_segment(segment))
     return segments
 
 
@@ -136,7 +128,6 @@ def _digests(
     workspace: Workspace,
     definitions: Mapping[Node, Experiment | Parameter],
     segments: Mapping[str, bytes],
-    problems: list[Problem],
 ) -> dict[Node, bytes]:
     own, references = {}, {}
     for node, definition in definitions.items():
@@ -144,24 +135,15 @@ def _digests(
             shape = parameter_shape(definition, workspace, segments)
         else:
             shape = experiment_shape(definition, workspace, segments)
-        digest = _digest_or_problem(shape, node, problems)
-        if digest is not None:
-            own[node] = digest
-            asked = [_asked(condition.key_type, condition.key_name) for condition in experiment_conditions(definition)]
+        own[node] = digest_of(shape)
+        asked = [_asked(condition.key_type, condition.key_name) for condition in experiment_conditions(definition)]
+        if any(asked):
             references[node] = [other for other in asked if other is not None]
-    return with_references(own, {node: others for node, others in references.items() if others})
+    return with_references(own, references)
 
 
 def _asked(kind: str, name: Any) -> Node | None:
     try:
         return kind, experiment_key(name)
     except Defect:
-        return None
-
-
-def _digest_or_problem(shape: Any, path: tuple[str, Any], problems: list[Problem]) -> bytes | None:
-    try:
-        return digest_of(shape)
-    except (RecursionError, ValueError):
-        problems.append(Problem(message="left out: nested too deeply", path=path))
         return None

@@ -137,7 +137,7 @@ class HackleDialect:
         reader = Reader(data)
         workspace = reader.read()
         compiled = compile_workspace(workspace, before.compiled if before is not None else NOTHING)
-        problems = [problem for problem in reader.problems if problem.severity == "error"] + list(compiled.problems)
+        problems = [problem for problem in reader.problems if problem.severity == "error"]
         origin = Origin(
             digest=digest,
             text=zlib.compress(_text_of(document), 1),

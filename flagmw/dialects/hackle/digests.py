@@ -26,11 +26,7 @@ SIZE_BYTES = 16
 
 
 def digest_of(shape: Any) -> bytes:
-    """Give a digest of a JSON value in which tuples count as lists; 1, 1.0 and true differ.
-
-    Raises:
-        RecursionError: it is nested too deeply.
-    """
+    """Give a digest of a JSON value in which tuples count as lists; 1, 1.0 and true differ."""
     return _hash(json.dumps(shape, sort_keys=True).encode())
 
 
