@@ -320,7 +320,7 @@ def test_the_libraries_log_what_others_ask(caplog: pytest.LogCaptureFixture) -> 
 
 def test_the_libraries_are_not_imported_before_they_are_needed() -> None:
     code = (
-        "import sys, flagmw, flagmw.session, flagmw.transports.polling, flagmw.transports.streaming\n"
+        "import sys, flagmw, flagmw.providers, flagmw.session\n"
         "from flagmw.network import Network\n"
         "flagmw.session.HttpSession(Network())\n"
         "heavy = {'requests', 'urllib3', 'websocket', 'ssl', 'http.client', 'email.utils'}\n"
