@@ -180,6 +180,7 @@ class StreamSource:
                 self._bound(line)
                 frames.send(_PONG, data)
             elif opcode == _CLOSE:
+                frames.say_goodbye()
                 self._hear_goodbye(line, data)
             elif opcode != _PONG and (text := message.add(opcode, data, is_last=is_last)) is not None:
                 self._deliver(receiver, message.is_text, text)

@@ -109,6 +109,20 @@ def test_any_other_close_code_is_tried_again(code: int) -> None:
     assert told(failure(saying(close_frame(code)))) == f"closed the stream (close code {code}); trying again"
 
 
+def test_a_close_is_answered() -> None:
+    heard: list[tuple[int, bytes]] = []
+
+    def serve(peer: Peer) -> None:
+        peer.accept_stream()
+        peer.send(close_frame(1012))
+        while True:
+            heard.append(peer.read_frame())
+
+    with RawServer(serve) as server, running(stream(server, first_retry_delay_s=60.0, max_retry_delay_s=60.0)):
+        until(lambda: len(heard) == 2)
+    assert heard[1] == (CLOSE, struct.pack("!H", 1000))
+
+
 def test_a_close_without_a_code_is_tried_again() -> None:
     assert told(failure(saying(frame(b"", CLOSE)))) == "closed the stream (close code 1005); trying again"
 
