@@ -48,8 +48,8 @@ from tests.unit.support import until
 
 PATIENCE_S = 20.0
 CLOSE_S = 1.0
-BOUNDED = Network(connect_timeout_s=0.4, read_timeout_s=0.4, proxy="")
-STREAM = StreamOptions(ping_interval_s=0.25, first_retry_delay_s=0.02, max_retry_delay_s=0.1)
+BOUNDED = Network(connect_timeout_s=0.5, read_timeout_s=0.5, proxy="")
+STREAM = StreamOptions(ping_interval_s=0.3, first_retry_delay_s=0.02, max_retry_delay_s=0.1)
 USER = {"key": "u-1", "name": "Ann", "id": "u-1"}
 
 
@@ -273,7 +273,7 @@ ANYWHERE = {
     "503": fault(Status(code=503), "answered HTTP 503"),
     "giant": fault(Giant(), "more than 67108864 bytes"),
     "refused port": Case(_refuse, "refused the connection", _come_back),
-    "black hole": Case(_swallow, "did not let us connect in 0.4 s", _come_back),
+    "black hole": Case(_swallow, "did not let us connect in 0.5 s", _come_back),
 }
 STREAMED = {
     **ANYWHERE,
