@@ -237,9 +237,6 @@ def _make_adapter(connect: Callable[..., Line]) -> Any:
             manager.pool_classes_by_scheme = {"http": PlainPool, "https": SecurePool}
             return manager
 
-        def cert_verify(self, *_: Any) -> None:
-            """Leave TLS to our connections."""
-
     return Adapter(pool_connections=1, pool_maxsize=1)
 
 

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,12 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"
 def test_an_answer_that_does_not_come_to_its_end_is_given_up_in_time(serve: Callable[[Peer], object]) -> None:
     began = time.monotonic()
     assert isinstance(failing(serve, QUICK), Overdue)
+    assert time.monotonic() - began < 3.0
+
+
+def test_the_time_for_connecting_is_not_added_to_that_for_the_answer() -> None:
+    began = time.monotonic()
+    assert isinstance(failing(saying(b"", Peer.hold), replace(PATIENT, read_timeout_s=0.3)), Overdue)
     assert time.monotonic() - began < 3.0
 
 
