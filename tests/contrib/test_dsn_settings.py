@@ -18,7 +18,7 @@ from django.test import Client as Browser
 from django.test import override_settings
 from django.urls import re_path
 
-from flagmw import ConfigError
+from flagmw import Client, ConfigError
 from flagmw.registry import forget_client
 from flagmw_django import FlagMiddleware
 from flagmw_django.conf import setup
@@ -127,6 +127,14 @@ def test_flask_takes_a_dsn_from_the_environment(dsn: str, monkeypatch: pytest.Mo
     app = flask.Flask(__name__)
     app.config.from_prefixed_env()
     assert flask_answer(dict(app.config)) == "old"
+
+
+def test_a_client_passed_to_flask_wins_over_a_dsn_in_its_settings(dsn: str) -> None:
+    app = flask.Flask(__name__)
+    app.config.update(FLAGMW_DSN="hackle://KEY", SECRET_KEY="a secret of the tests")
+    client = Client(dsn)
+    Flags(app, client)
+    assert app.extensions["flagmw"].client is client
 
 
 def test_flask_says_what_is_wrong_with_a_dsn_and_shows_nothing_of_it(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,6 +29,7 @@ from flagmw.core.documents import Document
 from flagmw.dialects.flagd import FlagdDialect
 from flagmw.events import Sink
 from flagmw.registry import forget_client, get_client
+from flagmw.runtime import Runtime
 from flagmw.transports import Delivery, Receiver
 from flagmw_flask import Flags
 from flagmw_starlette import FlagMiddleware
@@ -376,6 +377,19 @@ def test_a_wait_that_is_no_number_of_seconds_is_refused(host: Host, wrong: Any) 
     refused = pytest.raises((ConfigError, ImproperlyConfigured), match=r"(?i)start_wait must be a number of seconds")
     with refused, host.serve(Late(), wrong) as visit:
         visit()
+
+
+def test_the_flags_of_the_process_that_forked_this_one_are_at_hand() -> None:
+    provider = Late()
+    first = Runtime(provider, None, [], active=True)
+    assert first.hold(LONG_S) > 0
+    provider.bring()
+    first.wait_settled(DEADLINE_S)
+    child = Runtime(Late(), first.snapshot, [], active=True)
+    assert first.snapshot is not None
+    assert child.hold(LONG_S) == 0.0
+    first.close(1.0)
+    child.close(1.0)
 
 
 def test_a_client_that_reads_no_service_is_never_held() -> None:

@@ -23,9 +23,9 @@ from flagmw.providers import (
 from flagmw.registry import forget_client
 from flagmw.settings import SettingsError, read_settings
 from tests.leaks import remember
-from tests.services.tokens import featbit_secret, featureflag_co_secret
+from tests.services.tokens import featureflag_co_secret
 
-FEATBIT = remember(featbit_secret())
+FEATBIT = remember("v3faJy3RCUO8d-EJiVdN6waRfGjfNan02Ms9c0LiTD6w")
 FEATUREFLAG_CO = remember(featureflag_co_secret())
 SLASHED = "YT8/PmE+Pj9fXzM2X180Nl9fOTg/Pz5fX2RlZmF1bHQ/Pz8+Pg=="
 """A secret of featureflag.co with all that base64 has: + and / and =."""
@@ -135,6 +135,7 @@ def test_a_file_that_cannot_be_meant(dsn: str, message: str) -> None:
             f"hackle://{quote(HACKLE, safe='')}@hackle.example",
             Hackle(HACKLE, sdk_url="https://hackle.example", event_url="https://hackle.example"),
         ),
+        ("hackle://K@Y@h.example", Hackle("K@Y", sdk_url="https://h.example", event_url="https://h.example")),
         ("hackle://KEY@h.example?tls=true", Hackle("KEY", sdk_url="https://h.example", event_url="https://h.example")),
     ],
 )

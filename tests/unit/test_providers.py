@@ -20,9 +20,9 @@ from flagmw.providers import EventOptions, FeatBit, FeatureFlagCo, FlagFile, Hac
 from flagmw.registry import forget_client
 from flagmw.transports import Delivery
 from tests.leaks import remember
-from tests.services.tokens import featbit_secret, featureflag_co_secret
+from tests.services.tokens import featureflag_co_secret
 
-FEATBIT = remember(featbit_secret())
+FEATBIT = remember("v3faJy3RCUO8d-EJiVdN6waRfGjfNan02Ms9c0LiTD6w")
 FEATUREFLAG_CO = remember(featureflag_co_secret())
 HACKLE = remember("hackle-key-that-nobody-may-see")
 PASSWORD = remember("a-password-in-an-address")
