@@ -196,7 +196,7 @@ def _options_of(query: str) -> dict[str, str]:
 def _decoded(name: str, text: str) -> str:
     """Undo percent-encoding; a plus sign is a plus sign."""
     if _BAD_ESCAPE.search(text):
-        raise ConfigError(f"{name} has a % that is not the begin of an escape; write %25 for a percent sign")
+        raise ConfigError(f"{name} has a % that is not the beginning of an escape; write %25 for a percent sign")
     try:
         return unquote(text, errors="strict")
     except UnicodeDecodeError:

@@ -69,6 +69,10 @@ class FlagFile:
         for path in paths:
             if not isinstance(path, (str, os.PathLike)) or not os.fspath(path) or "\0" in str(path):
                 raise ConfigError(f"a path of FlagFile must be a str or a Path, got {path!r}")
+            if "://" in str(path):  # and not shown, since it may hold a secret
+                raise ConfigError(
+                    "a path of FlagFile is no URL; a flag service's DSN is for Client, or the setting PROVIDER"
+                )
             if Path(path).suffix in OTHER_SUFFIXES:
                 raise ConfigError(f"{path}: a flag file ends in {', '.join(SUFFIXES)}, got {Path(path).suffix!r}")
         check_fractional(fractional)
