@@ -324,7 +324,7 @@ class Flags:
             overridden = overrides.current.get(key)
         except Exception:  # whatever hashing a key of the caller's does
             return BAD_KEY
-        return overridden or visitor.failure or BAD_KEY
+        return self.client.with_default(key, overridden or visitor.failure or BAD_KEY)
 
     def _typed(self, key: Any, default: Any, kind: Kind, space: Space = "variations") -> Outcome:
         outcome = self._outcome(key, default, space)

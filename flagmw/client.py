@@ -11,6 +11,7 @@ import math
 import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from os import getpid
 from types import TracebackType
 from typing import Any, Self
@@ -22,6 +23,7 @@ from flagmw.core.records import Exposure, Identity, Metric
 from flagmw.core.snapshot import Kind, Outcome, Snapshot, Space, evaluation_of, failed, settled, value_of
 from flagmw.errors import ConfigError, ContextError
 from flagmw.evaluation import ErrorCode, Evaluation
+from flagmw.frozen import EMPTY
 from flagmw.lifecycle.imports import import_optional
 from flagmw.lifecycle.process import PerProcess
 from flagmw.once import LogOnce
@@ -55,6 +57,7 @@ class Client:
 
     def __init__(self, provider: Provider | str, *, offline: bool = False) -> None:
         self._provider = checked_provider(provider)
+        self._defaults: Mapping[str, Any] = getattr(self._provider, "defaults", EMPTY)
         self._offline = offline
         self._closed = False
         self._callbacks: list[ChangeCallback] = []
@@ -198,7 +201,8 @@ class Client:
             value = outcome.value
             if outcome.direct and value.__class__ is bool:
                 return value
-            return bool(value_of(self.noted(key, as_kind(settled(outcome, default), "boolean")), default))
+            outcome = as_kind(self.with_default(key, settled(outcome, default)), "boolean")
+            return bool(value_of(self.noted(key, outcome), default))
         return bool(self._read(key, user, default, "boolean", "switches"))
 
     def is_enabled_detail(self, key: str | int, user: User, default: bool = False) -> Evaluation:
@@ -289,7 +293,7 @@ class Client:
         self, runtime: Runtime, snapshot: Snapshot | None, key: str, user: User, outcome: Outcome, default: Any
     ) -> Outcome:
         """Settle an outcome for a caller, and tell the service that it was served."""
-        outcome = settled(outcome, default)
+        outcome = self.with_default(key, settled(outcome, default))
         if outcome.exposes:
             context = user if type(user) is UserContext else self.context_or_failure(user)
             if type(context) is UserContext:
@@ -366,8 +370,16 @@ class Client:
         """Evaluate a flag of a snapshot, without telling anybody; the outcome is not settled."""
         context = user if type(user) is UserContext else self.context_or_failure(user)
         if type(context) is UserContext:
-            return evaluate(snapshot, key, context, space)
-        return _failure_of(snapshot, key, space, context)  # type: ignore[arg-type]  # an Outcome, see above
+            return self.with_default(key, evaluate(snapshot, key, context, space))
+        failure = _failure_of(snapshot, key, space, context)  # type: ignore[arg-type]  # an Outcome, see above
+        return self.with_default(key, failure)
+
+    def with_default(self, key: Any, outcome: Outcome) -> Outcome:
+        """Let the provider's own default for a flag, if it has one, take the place of the caller's."""
+        if not outcome.uses_default or not self._defaults or not isinstance(key, str) or key not in self._defaults:
+            return outcome
+        value = self._defaults[key]
+        return replace(outcome, value=value, uses_default=False, direct=not isinstance(value, (dict, list)))
 
     def serve(
         self,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from random import random
-from typing import Unpack
+from typing import Any, Unpack
 
 from flagmw.dialects import Dialect
 from flagmw.dialects.featbit import FeatBitDialect, FeatBitEvents, FeatBitPoll, FeatBitStream, check_env_secret
@@ -17,6 +18,7 @@ from flagmw.providers.options import (
     ServiceOptions,
     StreamOptions,
     check_bool,
+    check_defaults,
     check_kind,
     check_seconds,
     check_secret,
@@ -43,6 +45,7 @@ class FeatBit:
         polling: ask for flags at intervals instead of streaming them.
         poll_interval_s: how often.
         stream: how a stream is watched, and opened again.
+        defaults: by flag key, what is served where a flag cannot be evaluated; it wins over the caller's default.
         **options: see `ServiceOptions`.
 
     Raises:
@@ -56,6 +59,7 @@ class FeatBit:
     polling: bool
     poll_interval_s: float
     stream: StreamOptions
+    defaults: Mapping[str, Any] = field(repr=False, hash=False)
     options: ServiceOptions
 
     def __init__(
@@ -67,10 +71,11 @@ class FeatBit:
         polling: bool = False,
         poll_interval_s: float = 30.0,
         stream: StreamOptions = DEFAULT_STREAM,
+        defaults: Mapping[str, Any] | None = None,
         **options: Unpack[CommonOptions],
     ) -> None:
         """Check the settings; nothing is opened."""
-        own = ("streaming_url", "event_url", "polling", "poll_interval_s", "stream")
+        own = ("streaming_url", "event_url", "polling", "poll_interval_s", "stream", "defaults")
         common = ServiceOptions.of(options, known=own)
         check_bool("polling", polling)
         check_kind("stream", stream, StreamOptions)
@@ -81,6 +86,7 @@ class FeatBit:
         put(self, "polling", polling)
         put(self, "poll_interval_s", check_seconds("poll_interval_s", poll_interval_s))
         put(self, "stream", stream)
+        put(self, "defaults", check_defaults(defaults))
         put(self, "options", common)
 
     def dialect(self) -> Dialect:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from random import random
-from typing import Unpack
+from typing import Any, Unpack
 
 from flagmw.dialects import Dialect
 from flagmw.dialects.featureflag_co import (
@@ -21,6 +22,7 @@ from flagmw.providers.options import (
     CommonOptions,
     ServiceOptions,
     StreamOptions,
+    check_defaults,
     check_kind,
     check_secret,
     check_url,
@@ -44,6 +46,7 @@ class FeatureFlagCo:
         base_uri: where exposures and metrics are sent.
         streaming_uri: where changes are streamed from.
         stream: how the stream is watched, and opened again.
+        defaults: by flag key, what is served where a flag cannot be evaluated; it wins over the caller's default.
         **options: see `ServiceOptions`.
 
     Raises:
@@ -55,6 +58,7 @@ class FeatureFlagCo:
     base_uri: str
     streaming_uri: str
     stream: StreamOptions
+    defaults: Mapping[str, Any] = field(repr=False, hash=False)
     options: ServiceOptions
 
     def __init__(
@@ -64,16 +68,18 @@ class FeatureFlagCo:
         base_uri: str = "https://api.featureflag.co",
         streaming_uri: str = "wss://api.featureflag.co",
         stream: StreamOptions = DEFAULT_STREAM,
+        defaults: Mapping[str, Any] | None = None,
         **options: Unpack[CommonOptions],
     ) -> None:
         """Check the settings; nothing is opened."""
-        common = ServiceOptions.of(options, known=("base_uri", "streaming_uri", "stream"))
+        common = ServiceOptions.of(options, known=("base_uri", "streaming_uri", "stream", "defaults"))
         check_kind("stream", stream, StreamOptions)
         put = object.__setattr__
         put(self, "env_secret", check_secret("env_secret", env_secret, check_env_secret))
         put(self, "base_uri", check_url("base_uri", base_uri, HTTP_SCHEMES))
         put(self, "streaming_uri", check_url("streaming_uri", streaming_uri, STREAM_SCHEMES))
         put(self, "stream", stream)
+        put(self, "defaults", check_defaults(defaults))
         put(self, "options", common)
 
     def dialect(self) -> Dialect:

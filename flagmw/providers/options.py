@@ -5,6 +5,7 @@ A message names the option and never shows a value that may hold a secret. Nothi
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import os
@@ -17,6 +18,7 @@ from urllib.parse import urlsplit
 
 from flagmw.core.documents import as_json
 from flagmw.errors import ConfigError
+from flagmw.frozen import EMPTY, FrozenDict
 from flagmw.network import Network
 
 STREAM_SCHEMES = {"ws": "ws", "wss": "wss", "http": "ws", "https": "wss"}
@@ -177,6 +179,19 @@ def check_seconds(name: str, value: object) -> float:
     if not is_number or not 0 < value < math.inf:  # type: ignore[operator]  # a number, as was just seen
         raise ConfigError(f"{name} must be a number of seconds above 0, got {_shown(value)}")
     return float(value)  # type: ignore[arg-type]  # as above
+
+
+def check_defaults(value: object) -> FrozenDict:
+    """Give a copy of the defaults of flags.
+
+    Raises:
+        ConfigError: it is no mapping from flag keys.
+    """
+    if value is None:
+        return EMPTY
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        raise ConfigError(f"defaults must be a mapping from flag keys to values, got {type(value).__name__}")
+    return FrozenDict(copy.deepcopy(dict(value)))
 
 
 def check_kind(name: str, value: object, kind: type) -> None:
