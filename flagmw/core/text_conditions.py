@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 from collections.abc import Callable, Container
 from dataclasses import dataclass
 from typing import Any
@@ -215,9 +216,21 @@ def _matches(read: Property, value: str, wanted: bool, rules: TextRules) -> Cond
 
 
 def _searcher(pattern: str, flags: re.RegexFlag) -> Callable[[str], re.Match[str] | None] | None:
+    """Compile a pattern; None for one that has a defect or is far too large: re raises half a dozen kinds of errors."""
     try:
         return re.compile(pattern, flags).search
-    except Exception:  # a defect, or far too large: re raises half a dozen kinds of errors
+    except Warning:  # of what the pattern may mean in future, in a program that makes errors of warnings
+        return _searcher_without_warnings(pattern, flags)
+    except Exception:
+        return None
+
+
+def _searcher_without_warnings(pattern: str, flags: re.RegexFlag) -> Callable[[str], re.Match[str] | None] | None:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return re.compile(pattern, flags).search
+    except Exception:
         return None
 
 

@@ -15,8 +15,10 @@ from typing import Any
 FLAG, SEGMENT = "flag:", "segment:"
 """What tags begin with; an id follows."""
 
-MAX_NESTING = 64
-"""How many items deep references are followed; what compiles to nested calls must not exhaust Python's stack."""
+MAX_NESTING = 32
+"""How many items deep references are followed at once; compiling and evaluating are nested calls, which Python bounds."""
+
+_NO_CUT = MAX_NESTING
 
 MAX_UNROLLED = 100_000
 """How often items are compiled anew, all in all, because they are part of a cycle."""
@@ -63,6 +65,7 @@ class Store:
         total: sum of all digests modulo 2**64, which does not depend on the order of items.
         parts: what the items that are not archived were compiled to, by tag.
         links: tags that an item refers to, for the items that refer to any.
+        cycles: of an item whose part has a cut, the tags that it can be entered from only by compiling it anew.
     """
 
     items: Mapping[str, Item]
@@ -70,6 +73,7 @@ class Store:
     total: int
     parts: Mapping[str, Any]
     links: Mapping[str, frozenset[str]]
+    cycles: Mapping[str, frozenset[str]]
 
     @property
     def revision(self) -> str:
@@ -77,7 +81,7 @@ class Store:
         return f"{self.total & 0xFFFF_FFFF_FFFF:012x}"
 
 
-EMPTY_STORE = Store(items={}, version=0, total=0, parts={}, links={})
+EMPTY_STORE = Store(items={}, version=0, total=0, parts={}, links={}, cycles={})
 
 
 def make_item(tag: str, version: int, value: Mapping[str, Any], stub: Mapping[str, Any], *, is_archived: bool) -> Item:
@@ -160,14 +164,16 @@ def advance(store: Store, merged: Merged, compile_item: CompileItem) -> tuple[St
         The store, and the tags of what was compiled anew or is gone.
     """
     affected = merged.changed | _dependents(merged.changed, store.links)
-    parts, links = dict(store.parts), dict(store.links)  # copied whole: that is the quickest way
+    parts, links, cycles = dict(store.parts), dict(store.links), dict(store.cycles)  # whole: that is the quickest way
     for tag in affected:
-        parts.pop(tag, None)
-        links.pop(tag, None)
-    finder = Links(merged.items, parts, links, compile_item)
-    for tag in affected:
+        for table in (parts, links, cycles):
+            table.pop(tag, None)
+    made = Store(
+        items=merged.items, version=merged.version, total=merged.total, parts=parts, links=links, cycles=cycles
+    )
+    finder = Links(merged.items, parts, links, cycles, compile_item)
+    for tag in sorted(affected):
         finder.find(tag)
-    made = Store(items=merged.items, version=merged.version, total=merged.total, parts=parts, links=links)
     return made, frozenset(affected)
 
 
@@ -181,11 +187,19 @@ def _dependents(changed: Collection[str], links: Mapping[str, frozenset[str]]) -
     return found
 
 
+@dataclass(slots=True, kw_only=True)
+class _Frame:
+    """An item that is being compiled: what it has asked for, and what that has, and so on."""
+
+    refs: set[str]
+    reached: set[str]
+
+
 class Links:
     """Finds the parts of items that others refer to, compiling each when it is first needed.
 
-    A cycle is cut where it closes. What was compiled with a cut in it is good only inside of the cycle, so every
-    item of a cycle is compiled anew for each place that enters there.
+    A cycle is cut where it closes, so what comes out depends on where it is entered: an item of a cycle is compiled anew
+    inside of each other item of the cycle.
     """
 
     def __init__(
@@ -193,15 +207,17 @@ class Links:
         items: Mapping[str, Item],
         parts: dict[str, Any],
         links: dict[str, frozenset[str]],
+        cycles: dict[str, frozenset[str]],
         compile_item: CompileItem,
     ) -> None:
-        """Fill `parts` and `links` as items are compiled."""
+        """Fill `parts`, `links` and `cycles` of a store as items are compiled."""
         self._items = items
         self._parts = parts
         self._links = links
+        self._cycles = cycles
         self._compile = compile_item
-        self._path: dict[str, set[str]] = {}
-        self._cut_at = MAX_NESTING
+        self._path: dict[str, _Frame] = {}
+        self._cut_at = _NO_CUT
         self._unrolled = 0
 
     def find(self, tag: str) -> Any:
@@ -211,8 +227,10 @@ class Links:
             Its part; None when there is no such item, or it is archived; `CUT` when it is being compiled just now.
         """
         if self._path:
-            next(reversed(self._path.values())).add(tag)
-        if tag in self._parts:
+            frame = self._top()
+            frame.refs.add(tag)
+            frame.reached.add(tag)
+        if tag in self._parts and (tag not in self._cycles or self._cycles[tag].isdisjoint(self._path)):
             return self._parts[tag]
         item = self._items.get(tag)
         if item is None or item.is_archived:
@@ -225,16 +243,23 @@ class Links:
             return CUT
         return self._compile_one(item)
 
+    def _top(self) -> _Frame:
+        return next(reversed(self._path.values()))
+
     def _compile_one(self, item: Item) -> Any:
         depth, outer_cut = len(self._path), self._cut_at
-        self._cut_at = MAX_NESTING
-        self._path[item.tag] = set()
+        self._cut_at = _NO_CUT
+        self._path[item.tag] = _Frame(refs=set(), reached=set())
         part = self._compile(item, self)
-        refs = self._path.pop(item.tag)
-        if refs:
-            self._links[item.tag] = frozenset(refs)
-        if self._cut_at >= depth:
+        frame = self._path.pop(item.tag)
+        if frame.refs:
+            self._links[item.tag] = frozenset(frame.refs)
+        if self._path:
+            self._top().reached.update(frame.reached)
+        if self._cut_at >= depth:  # no cut leads to what is outside of it
             self._parts[item.tag] = part
+            if self._cut_at != _NO_CUT:
+                self._cycles[item.tag] = frozenset(frame.reached)
             self._cut_at = outer_cut
         else:
             self._unrolled += 1
