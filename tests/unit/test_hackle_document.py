@@ -325,6 +325,23 @@ def test_definitions_that_refer_to_each_other_in_a_circle_change_together() -> N
     assert reason(after, "feature_flag/6") == "DEFAULT_RULE"
 
 
+def test_what_one_of_a_circle_refers_to_counts_for_all_of_it() -> None:
+    def asks(kind: str, key: int, own: int) -> Any:
+        return {"target": served(key, kind=kind), "action": hackle.serve(own * 10 + 1)}
+
+    workspace = {
+        "experiments": [ab_test(9, 9)],
+        "featureFlags": [
+            feature_flag(1, 1, rules=[asks("FEATURE_FLAG", 2, 1), asks("AB_TEST", 9, 1)]),
+            feature_flag(2, 2, rules=[asks("FEATURE_FLAG", 3, 2)]),
+            feature_flag(3, 3, rules=[asks("FEATURE_FLAG", 1, 3)]),
+        ],
+    }
+    before = compiled(workspace)
+    workspace["experiments"][0]["version"] = 2
+    assert changed_keys(before, compiled(workspace, before)) == before.flags.keys()
+
+
 def test_a_flag_that_is_taken_over_asks_todays_experiments() -> None:
     workspace: dict[str, Any] = {
         "experiments": [ab_test(1, 1)],

@@ -141,6 +141,44 @@ def test_a_default_that_is_a_variation_brings_its_parameters_and_its_defects() -
     assert reason(snapshot, "ab_test/1", default="C") == "EXPERIMENT_DRAFT"
 
 
+def test_of_variations_with_one_key_or_id_the_first_counts() -> None:
+    arms = [
+        hackle.variation(1, "A"),
+        hackle.variation(2, "A", configuration=301),
+        hackle.variation(1, "B", configuration=301),
+    ]
+    tests = [hackle.experiment(1, 1, arms, hackle.serve(1)), hackle.experiment(2, 2, arms, {"type": "NOTHING"})]
+    configurations = [{"id": 301, "parameters": [{"key": "max", "value": 3}]}]
+    snapshot = compiled({"experiments": tests, "parameterConfigurations": configurations})
+    for key in ("ab_test/1", "ab_test/2"):
+        found = outcome(snapshot, key)
+        assert (found.variation, found.parameters, found.detail.served.variation_id) == ("A", {}, 1)
+
+
+def test_the_caller_is_told_the_variation_that_it_asked_for_by_default() -> None:
+    snapshot = compiled({"experiments": [ab_test(1, 1, status="READY")]})
+    assert [outcome(snapshot, "ab_test/1", default=default).variation for default in ("B", "Z", None, 5)] == [
+        "B",
+        "Z",
+        None,
+        None,
+    ]
+
+
+def test_a_rule_that_matches_but_whose_bucket_lacks_the_user_leaves_it_to_the_next() -> None:
+    workspace = hackle.small_workspace()
+    workspace["buckets"] += [hackle.bucket(1, []), hackle.bucket(2, [(hackle.SLOTS, 0)])]
+    adults = hackle.target(ADULTS)
+    rules = [
+        {"key": key, "name": "", "target": adults, "bucketId": bucket, "value": {"id": bucket, "value": key}}
+        for key, bucket in (("nobody", 1), ("everybody", 2), ("too late", 2))
+    ]
+    workspace["remoteConfigParameters"][0]["targetRules"] = rules
+    snapshot = compiled(workspace)
+    assert outcome(snapshot, "remote_config/banner", UserContext("u", attributes={"age": 20}), "").value == "everybody"
+    assert outcome(snapshot, "remote_config/banner", UserContext("u", attributes={"age": 2}), "").value == "hello"
+
+
 # --- who ----------------------------------------------------------------------------------------------------------
 
 
@@ -241,6 +279,8 @@ def test_properties_behind_the_128th_are_not_there() -> None:
     assert rule_matches(hackle.condition(f"p{MAX_PROPERTIES - 1}", "IN", "x"), context)
     assert not rule_matches(hackle.condition(f"p{MAX_PROPERTIES}", "IN", "x"), context)
     assert not rule_matches(hackle.condition("email", "IN", "x"), context)
+    full = dict.fromkeys(list(names)[:MAX_PROPERTIES], "x")
+    assert not rule_matches(hackle.condition("email", "IN", "x"), UserContext("u", attributes=full, email="x"))
     few = dict.fromkeys(list(names)[: MAX_PROPERTIES - 1], "x")
     assert rule_matches(hackle.condition("email", "IN", "x"), UserContext("u", attributes=few, email="x"))
 
@@ -277,6 +317,21 @@ def test_a_default_decision_tells_of_nested_ones_for_every_default() -> None:
         assert [nested.served.reason for nested in found.detail.nested] == ["EXPERIMENT_PAUSED"]
 
 
+def test_any_variation_of_a_flag_but_a_is_on() -> None:
+    arms = [hackle.variation(11, "A"), hackle.variation(12, "C")]
+    rules = [{"target": served(1, kind="FEATURE_FLAG"), "action": hackle.serve(22)}]
+    snapshot = compiled(
+        {
+            "featureFlags": [
+                hackle.experiment(1, 1, arms, hackle.serve(12)),
+                feature_flag(2, 2, hackle.serve(21), rules=rules),
+            ]
+        }
+    )
+    assert outcome(snapshot, "feature_flag/1").value is True
+    assert outcome(snapshot, "feature_flag/2").value is True
+
+
 def test_more_combinations_of_decisions_than_are_kept_are_told_right() -> None:
     cuts = 300
     slots = [{"startInclusive": n, "endExclusive": n + 1, "variationId": 1000 + n} for n in range(cuts)]
@@ -290,6 +345,7 @@ def test_more_combinations_of_decisions_than_are_kept_are_told_right() -> None:
     buckets = [{"id": 5, "seed": 1, "slotSize": cuts, "slots": slots}]
     snapshot = compiled({"experiments": [many, asks], "buckets": buckets})
     told = set()
+    first = outcome(snapshot, "ab_test/3", UserContext("user-0"))
     for number in range(3000):
         context = UserContext(f"user-{number}")
         alone = outcome(snapshot, "ab_test/1", context)
@@ -297,6 +353,9 @@ def test_more_combinations_of_decisions_than_are_kept_are_told_right() -> None:
         assert [one.served.variation_key for one in nested] == [alone.variation]
         told.add(alone.variation)
     assert len(told) > 256
+    again = outcome(snapshot, "ab_test/3", UserContext("user-0"))
+    assert again is not first, "all combinations are kept"
+    assert again == first
 
 
 @pytest.mark.parametrize("kind", ["AB_TEST", "FEATURE_FLAG"])

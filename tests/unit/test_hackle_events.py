@@ -119,6 +119,12 @@ def test_private_names_never_leave_with_an_exposure(key: str) -> None:
     assert [event["userProperties"] for event in told(wire().exposure(exposure(key, ADULT)))] == [{"plan": "pro"}]
 
 
+def test_private_identifiers_never_leave() -> None:
+    user = UserContext("u", identifiers={"$deviceId": "d", "c": "x"}, private=frozenset({"$deviceId", "$id"}))
+    event = told(wire().metric(metric(context=user)))[0]
+    assert (event["userId"], event["identifiers"]) == (None, {"c": "x"})
+
+
 def test_private_names_never_leave_with_what_a_user_did() -> None:
     event = told(wire().metric(metric(age=20, plan="pro")))[0]
     assert (event["properties"], event["userProperties"]) == ({"plan": "pro"}, {"plan": "pro"})

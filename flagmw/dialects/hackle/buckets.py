@@ -69,7 +69,7 @@ def _ranges(slots: Sequence[Slot]) -> tuple[list[Number], list[int | None]]:
         range more than bounds.
     """
     order = sorted(range(len(slots)), key=lambda index: slots[index].start)
-    bounds = sorted({bound for slot in slots if slot.start < slot.end for bound in (slot.start, slot.end)})
+    bounds = sorted({bound for slot in slots for bound in (slot.start, slot.end)})
     owners: list[int | None] = [None]
     covering: list[int] = []
     upcoming = 0

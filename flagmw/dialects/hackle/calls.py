@@ -48,9 +48,8 @@ class Call:
             return known
         if asked.id in self._open:
             raise Defect("conditions on other experiments form a circle")
-        self._open.add(asked.id)
+        self._open.add(asked.id)  # for good: once it is done it is known
         decision = asked.decide(context, self)
-        self._open.discard(asked.id)
         if decision.defect is not None:
             raise Defect(decision.defect)
         if by_experiment and decision.by_targeting is not None:

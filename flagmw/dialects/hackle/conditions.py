@@ -148,7 +148,7 @@ def _user_condition(condition: Condition) -> Test:
     if condition.key_type == "USER_ID":
         return _identifier_condition(identify_by(name), compile_match(condition.match))
     general = _property_condition(name, compile_match(condition.match))
-    test = None if name in FIELDS or name.startswith("$") else plain_test(condition.match)
+    test = None if name in FIELDS else plain_test(condition.match)
     if test is None:
         return general
     wanted = condition.match.kind == "MATCH"

@@ -110,21 +110,18 @@ def with_references(own: Mapping[Node, bytes], references: Mapping[Node, Sequenc
     Args:
         own: digests of the definitions themselves.
         references: from a definition to those it refers to; those that are missing count as such.
+
+    Returns:
+        A digest for each definition.
     """
     digests = dict(own)
     for component in _components(references):
-        members = set(component)
-        outside = {
-            digests.get(other, b"missing")
-            for member in component
-            for other in references.get(member, ())
-            if other not in members
-        }
-        if len(component) > 1 or outside:
-            shared = _hash(*sorted(own.get(member, b"") for member in component), b"|", *sorted(outside))
+        asked = {digests.get(other, b"missing") for member in component for other in references.get(member, ())}
+        if asked:
+            shared = _hash(*sorted(own[member] for member in component), b"|", *sorted(asked))
             for member in component:
-                digests[member] = _hash(own.get(member, b""), shared)
-    return {node: digests[node] for node in own}
+                digests[member] = _hash(own[member], shared)
+    return digests
 
 
 def _components(references: Mapping[Node, Sequence[Node]]) -> Iterator[list[Node]]:
