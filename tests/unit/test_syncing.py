@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -190,6 +192,20 @@ def test_featbits_times_are_milliseconds_and_without_an_offset_utc(text: object,
     assert max(version_of(text), 0) == version
 
 
+@pytest.fixture
+def in_new_york(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.usefixtures("in_new_york")
+def test_featbits_times_without_an_offset_are_utc_wherever_the_machine_is() -> None:
+    assert version_of("2024-01-01T00:00:00") == 1704067200000
+
+
 @pytest.mark.parametrize("timestamp", [None, "10", True, float("nan"), float("inf"), MAX_VERSION + 1, -(10**30)])
 def test_featureflag_cos_times_are_numbers_and_anything_else_is_0(timestamp: object) -> None:
     stream = FeatureFlagCoStream(FFC_SECRET, "wss://x", lambda: 0.0, lambda: 0.0)
@@ -217,6 +233,11 @@ def test_featbit_refuses_a_document_of_which_nothing_says_when_it_changed() -> N
 
 def test_featureflag_co_takes_a_document_of_version_0() -> None:
     assert list(compiled(FFC, sync([ffc_flag(timestamp=0)])).flags) == ["a"]
+
+
+def test_featbit_takes_no_change_that_does_not_say_when_it_happened() -> None:
+    before = compiled(FB, sync([fb_flag()]))
+    assert compiled(FB, sync([fb_flag("b", updatedAt="yesterday")], kind="patch"), before) is before
 
 
 @BOTH
