@@ -10,9 +10,9 @@ from typing import Any
 
 from flagmw.context import UserContext
 from flagmw.core.properties import KEY, NOTHING, Property, attribute, text_of
+from flagmw.core.rule_order import UNKNOWN, in_segments, segment_has
 from flagmw.core.text_conditions import (
     UNSTATED,
-    BrokenConditionError,
     Condition,
     TextRules,
     broken,
@@ -90,18 +90,7 @@ def _compile_membership(value: Any, links: Links, *, wanted: bool) -> Condition:
         part = links.find(SEGMENT + segment_id) if isinstance(segment_id, str) else None
         if part is not None and part is not CUT:
             found.append(part)
-    segments = tuple(found)
-
-    def holds(context: UserContext) -> bool:
-        try:
-            for has in segments:
-                if has(context):
-                    return wanted
-        except (BrokenConditionError, TypeError, RecursionError):  # a segment that cannot be decided has nobody
-            return not wanted
-        return not wanted
-
-    return holds
+    return in_segments(tuple(found), wanted=wanted)
 
 
 def compile_segment(segment: Any, links: Links) -> Condition:
@@ -111,29 +100,7 @@ def compile_segment(segment: Any, links: Links) -> Condition:
     """
     excluded, included = _keys(segment.get("excluded")), _keys(segment.get("included"))
     rules = _segment_rules(segment.get("rules"), links)
-
-    def has(context: UserContext) -> bool:
-        key = context.key
-        if key in excluded:
-            return False
-        if key in included:
-            return True
-        for conditions in rules:
-            for holds in conditions:
-                if not holds(context):
-                    break
-            else:
-                return True
-        return False
-
-    return has
-
-
-class _Unknown(Container[object]):
-    """Keys that the document does not tell."""
-
-    def __contains__(self, item: object) -> bool:
-        raise BrokenConditionError
+    return segment_has(excluded, included, rules)
 
 
 def _keys(value: Any) -> Container[Any]:
@@ -141,7 +108,7 @@ def _keys(value: Any) -> Container[Any]:
         return value
     if isinstance(value, (list, dict)):
         return frozenset(key for key in value if isinstance(key, str))
-    return _Unknown()
+    return UNKNOWN
 
 
 def _segment_rules(value: Any, links: Links) -> tuple[tuple[Condition, ...], ...]:

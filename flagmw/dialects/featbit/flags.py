@@ -8,32 +8,32 @@ Source: FeatBit reference, sections 8, 10 and 11; vectors `env_*`, `edge_*`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from flagmw.context import UserContext
-from flagmw.core.mapped_users import no_user
 from flagmw.core.md5_rollout import ALWAYS, Range, compile_rollout, make_rollout, range_of
+from flagmw.core.rule_order import (
+    BROKEN,
+    ERROR,
+    Choose,
+    Evaluate,
+    Rule,
+    always_giving,
+    choose_broken,
+    choose_nothing,
+    going_through,
+)
 from flagmw.core.snapshot import Kind, Outcome, failed
-from flagmw.core.syncing import WORDS
-from flagmw.core.text_conditions import Condition
 from flagmw.core.text_values import boolean_word, json_value
 from flagmw.core.versioned import Links
 from flagmw.dialects.featbit.conditions import compile_conditions, items_of, property_of
 from flagmw.evaluation import NO_METADATA, ErrorCode, MetadataValue, Reason
 from flagmw.frozen import FrozenDict
 
-Evaluate = Callable[[UserContext], Outcome]
-Choose = Callable[[UserContext], Outcome | None]
-
 OFF, TARGET, RULE, FALLTHROUGH = "flag off", "target match", "rule match", "fall through all rules"
 
-ERROR = WORDS[ErrorCode.GENERAL]
-
-BROKEN = failed(ErrorCode.GENERAL, "the flag's configuration has a defect where it is needed", provider_reason=ERROR)
-NO_RANGE = failed(ErrorCode.GENERAL, "no range of the flag's rollout has this user", provider_reason=ERROR)
 NO_VARIATION = failed(ErrorCode.GENERAL, "the flag has no variation with the id it is to serve", provider_reason=ERROR)
 
 
@@ -66,15 +66,7 @@ def compile_flag(flag: Mapping[str, Any], links: Links) -> Evaluate:
     try:
         return _FlagCompiler(flag, links).compile()
     except (TypeError, KeyError, AttributeError):
-        return _constant(BROKEN)
-
-
-def _constant(outcome: Outcome) -> Evaluate:
-    def evaluate(context: UserContext) -> Outcome:
-        key = context.key
-        return outcome if key and not key.isspace() else no_user(context)
-
-    return evaluate
+        return always_giving(BROKEN)
 
 
 class _FlagCompiler:
@@ -92,19 +84,21 @@ class _FlagCompiler:
 
     def compile(self) -> Evaluate:
         if not self._flag["isEnabled"]:
-            return _constant(self._outcome(self._variation(self._flag["disabledVariationId"]), OFF, Reason.DISABLED))
+            return always_giving(
+                self._outcome(self._variation(self._flag["disabledVariationId"]), OFF, Reason.DISABLED)
+            )
         targets, are_well = self._targets()
         if not are_well:
-            return _evaluator(targets, (), BROKEN, _broken)
+            return going_through(targets, (), BROKEN, choose_broken)
         rules = self._rules()
         alone = Reason.DEFAULT if targets or rules else Reason.STATIC
         try:
             fallthrough, choose = self._choice(self._flag["fallthrough"], FALLTHROUGH, alone)
         except (TypeError, KeyError):
-            fallthrough, choose = BROKEN, _broken
+            fallthrough, choose = BROKEN, choose_broken
         if fallthrough is not None and not targets and not rules:
-            return _constant(fallthrough)
-        return _evaluator(targets, rules, fallthrough, choose)
+            return always_giving(fallthrough)
+        return going_through(targets, rules, fallthrough, choose)
 
     def _targets(self) -> tuple[dict[str, Outcome], bool]:
         """Give what is served to certain users, and whether that is all."""
@@ -120,7 +114,7 @@ class _FlagCompiler:
             return found, False
         return found, True
 
-    def _rules(self) -> tuple[tuple[tuple[Condition, ...], Outcome | None, Choose], ...]:
+    def _rules(self) -> tuple[Rule, ...]:
         try:
             rules = items_of(self._flag["rules"])
         except (TypeError, KeyError):
@@ -131,7 +125,7 @@ class _FlagCompiler:
             try:
                 outcome, choose = self._choice(rule, RULE, Reason.TARGETING_MATCH)
             except (TypeError, KeyError):
-                outcome, choose = BROKEN, _broken
+                outcome, choose = BROKEN, choose_broken
             made.append((conditions, outcome, choose))
         return tuple(made)
 
@@ -140,7 +134,11 @@ class _FlagCompiler:
         rollout = make_rollout(self._ranges(rule["variations"]))
         if not rollout.is_split:
             only = rollout.served[0]
-            return (self._outcome(only, provider_reason, reason), _broken) if only is not None else (None, _nothing)
+            return (
+                (self._outcome(only, provider_reason, reason), choose_broken)
+                if only is not None
+                else (None, choose_nothing)
+            )
         served = {id(variation): variation for variation in rollout.served if variation is not None}
         in_experiment = len(served.keys() - _FAILURES.keys()) > 1
         outcomes = {
@@ -191,46 +189,6 @@ class _FlagCompiler:
                 detail=variation.served,
             )
         return self._made[made_by]
-
-
-def _evaluator(
-    targets: Mapping[str, Outcome],
-    rules: tuple[tuple[tuple[Condition, ...], Outcome | None, Choose], ...],
-    fallthrough: Outcome | None,
-    choose_fallthrough: Choose,
-) -> Evaluate:
-    def evaluate(context: UserContext) -> Outcome:
-        key = context.key
-        if not key or key.isspace():
-            return no_user(context)
-        if targets:
-            outcome = targets.get(key)
-            if outcome is not None:
-                return outcome
-        try:
-            for conditions, outcome, choose in rules:
-                for holds in conditions:
-                    if not holds(context):
-                        break
-                else:
-                    if outcome is None:
-                        outcome = choose(context)  # noqa: PLW2901  # the loop ends here
-                    if outcome is not None:
-                        return outcome
-                    break  # a rule that holds and serves nobody is the last one
-            return fallthrough or choose_fallthrough(context) or NO_RANGE
-        except Exception:  # a condition that is broken, or more nested than the caller's stack has room for
-            return BROKEN
-
-    return evaluate
-
-
-def _nothing(context: UserContext) -> Outcome | None:
-    return None
-
-
-def _broken(context: UserContext) -> Outcome | None:
-    return BROKEN
 
 
 def _read_variations(variations: Any, variation_type: Any) -> dict[Any, _Variation]:

@@ -5,16 +5,10 @@ Source: FeatBit reference, sections 1 to 5; vectors `token.csv`.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
-from urllib.parse import quote
 
 from flagmw.core.snapshot import Snapshot
-from flagmw.core.tokens import encode_token, start_of
-from flagmw.core.versioned import Store
-
-USER_AGENT = "fb-python-server-sdk"
-REFUSED = 4003
+from flagmw.core.sync_wire import PING, REFUSAL_CODES, USER_AGENT, greeting, stream_url, version_of
 
 
 def check_env_secret(env_secret: object) -> str | None:
@@ -33,12 +27,6 @@ def headers_of(env_secret: str) -> dict[str, str]:
     return {"Authorization": env_secret, "User-Agent": USER_AGENT, "Content-Type": "application/json"}
 
 
-def version_in(snapshot: Snapshot | None) -> int:
-    """Give the version from which a snapshot can be brought up to date; 0 asks for everything."""
-    origin = snapshot.origin if snapshot is not None else None
-    return max(origin.version, 0) if isinstance(origin, Store) else 0
-
-
 class FeatBitStream:
     """FeatBit's stream, as `flagmw.transports.StreamWire` has it.
 
@@ -50,8 +38,8 @@ class FeatBitStream:
     """
 
     name = "FeatBit stream"
-    ping: str | None = json.dumps({"messageType": "ping", "data": None})
-    refusal_codes = frozenset({REFUSED})
+    ping: str | None = PING
+    refusal_codes = REFUSAL_CODES
 
     def __init__(
         self, env_secret: str, streaming_url: str, wall_clock: Callable[[], float], random: Callable[[], float]
@@ -63,9 +51,7 @@ class FeatBitStream:
 
     def url(self) -> str:
         """Give the address of one attempt, with a token of this moment."""
-        start = start_of(self._secret, self._random())
-        token = encode_token(self._secret, start, int(self._wall_clock() * 1000))
-        return f"{self._url}/streaming?token={quote(token, safe='')}&type=server"
+        return stream_url(self._url, self._secret, self._wall_clock(), self._random())
 
     def headers(self) -> Mapping[str, str]:
         """Give the headers of one attempt."""
@@ -73,7 +59,7 @@ class FeatBitStream:
 
     def greeting(self, snapshot: Snapshot | None) -> str | None:
         """Ask for everything that is newer than the flags in force."""
-        return json.dumps({"messageType": "data-sync", "data": {"timestamp": version_in(snapshot)}})
+        return greeting(snapshot)
 
     def __repr__(self) -> str:
         """Name it; its secret is nobody's business."""
@@ -96,7 +82,7 @@ class FeatBitPoll:
 
     def url(self, snapshot: Snapshot | None) -> str:
         """Give the address that answers with what is newer than the flags in force."""
-        return f"{self._url}/api/public/sdk/server/latest-all?timestamp={version_in(snapshot)}"
+        return f"{self._url}/api/public/sdk/server/latest-all?timestamp={version_of(snapshot)}"
 
     def headers(self) -> Mapping[str, str]:
         """Give the headers of one request."""

@@ -8,33 +8,33 @@ Source: featureflag.co reference, sections 9, 11 and 12; vectors `env_*`, `edge_
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from flagmw.context import UserContext
-from flagmw.core.mapped_users import no_user
 from flagmw.core.md5_rollout import ALWAYS, Range, compile_rollout, contains, make_rollout, range_of
 from flagmw.core.properties import KEY
-from flagmw.core.snapshot import Kind, Outcome, failed
-from flagmw.core.syncing import WORDS
-from flagmw.core.text_conditions import Condition
+from flagmw.core.rule_order import (
+    BROKEN,
+    Choose,
+    Evaluate,
+    Rule,
+    always_giving,
+    choose_broken,
+    choose_nothing,
+    going_through,
+)
+from flagmw.core.snapshot import Kind, Outcome
 from flagmw.core.text_values import kinds_of
 from flagmw.core.versioned import Links
 from flagmw.dialects.featureflag_co.conditions import compile_clauses, list_of
-from flagmw.dialects.featureflag_co.prerequisites import Evaluate, Served, asking_first, read_prerequisites
-from flagmw.evaluation import NO_METADATA, ErrorCode, MetadataValue, Reason
+from flagmw.dialects.featureflag_co.prerequisites import Served, asking_first, read_prerequisites
+from flagmw.evaluation import NO_METADATA, MetadataValue, Reason
 from flagmw.frozen import FrozenDict
-
-Choose = Callable[[UserContext], Outcome | None]
 
 OFF, UNMET = "flag off", "prerequisite failed"
 TARGET, RULE, FALLTHROUGH = "target match", "rule match", "fall through all rules"
-
-ERROR = WORDS[ErrorCode.GENERAL]
-
-BROKEN = failed(ErrorCode.GENERAL, "the flag's configuration has a defect where it is needed", provider_reason=ERROR)
-NO_RANGE = failed(ErrorCode.GENERAL, "no range of the flag's rollout has this user", provider_reason=ERROR)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,15 +86,7 @@ def compile_flag(document: Mapping[str, Any], key: str, links: Links) -> Evaluat
     try:
         return _FlagCompiler(document, key, links).compile()
     except (TypeError, KeyError, AttributeError):
-        return _constant(BROKEN)
-
-
-def _constant(outcome: Outcome) -> Evaluate:
-    def evaluate(context: UserContext) -> Outcome:
-        key = context.key
-        return outcome if key and not key.isspace() else no_user(context)
-
-    return evaluate
+        return always_giving(BROKEN)
 
 
 class _FlagCompiler:
@@ -116,15 +108,15 @@ class _FlagCompiler:
 
     def compile(self) -> Evaluate:
         if self._flag["status"] == "Disabled":
-            return _constant(self._when_off(OFF, Reason.DISABLED))
+            return always_giving(self._when_off(OFF, Reason.DISABLED))
         evaluate = self._compile_rules()
         try:
             prerequisites = read_prerequisites(self._document["ffp"], self._flag.get("id"), self._links)
         except (TypeError, KeyError):
-            return _constant(BROKEN)
+            return always_giving(BROKEN)
         if not prerequisites:
             return evaluate
-        return asking_first(prerequisites, evaluate, self._when_off(UNMET, Reason.DISABLED), BROKEN)
+        return asking_first(prerequisites, evaluate, self._when_off(UNMET, Reason.DISABLED))
 
     def _when_off(self, provider_reason: str, reason: Reason) -> Outcome:
         option = self._option(self._flag.get("variationOptionWhenDisabled"))
@@ -133,7 +125,7 @@ class _FlagCompiler:
     def _compile_rules(self) -> Evaluate:
         targets, are_well = self._targets()
         if not are_well:
-            return _evaluator(targets, (), BROKEN, _broken)
+            return going_through(targets, (), BROKEN, choose_broken)
         rules = self._rules()
         alone = Reason.DEFAULT if targets or rules else Reason.STATIC
         try:
@@ -141,10 +133,10 @@ class _FlagCompiler:
             entries = self._flag["defaultRulePercentageRollouts"]
             fallthrough, choose = self._choice(entries, is_included, FALLTHROUGH, alone)
         except (TypeError, KeyError):
-            fallthrough, choose = BROKEN, _broken
+            fallthrough, choose = BROKEN, choose_broken
         if fallthrough is not None and not targets and not rules:
-            return _constant(fallthrough)
-        return _evaluator(targets, rules, fallthrough, choose)
+            return always_giving(fallthrough)
+        return going_through(targets, rules, fallthrough, choose)
 
     def _targets(self) -> tuple[dict[str, Outcome], bool]:
         """Give what is served to certain users, and whether that is all."""
@@ -162,7 +154,7 @@ class _FlagCompiler:
             return found, False
         return found, True
 
-    def _rules(self) -> tuple[tuple[tuple[Condition, ...], Outcome | None, Choose], ...]:
+    def _rules(self) -> tuple[Rule, ...]:
         try:
             rules = list_of(self._document["fftuwmtr"])
         except (TypeError, KeyError):
@@ -175,7 +167,7 @@ class _FlagCompiler:
                 is_included = rule.get("isIncludedInExpt")
                 outcome, choose = self._choice(entries, is_included, RULE, Reason.TARGETING_MATCH)
             except (TypeError, KeyError):
-                outcome, choose = BROKEN, _broken
+                outcome, choose = BROKEN, choose_broken
             made.append((clauses, outcome, choose))
         return tuple(made)
 
@@ -187,9 +179,9 @@ class _FlagCompiler:
         if not rollout.is_split:
             only = rollout.served[0]
             if only is None:
-                return None, _nothing
+                return None, choose_nothing
             whole = self._told(only, provider_reason, reason)
-            return (whole, _broken) if isinstance(whole, Outcome) else (None, whole.decide)
+            return (whole, choose_broken) if isinstance(whole, Outcome) else (None, whole.decide)
         told = rollout.map(lambda serving: self._told(serving, provider_reason, Reason.SPLIT))
         choose = compile_rollout(told, "", KEY, is_ascii=True)
         if not any(isinstance(found, _Sample) for found in told.served):
@@ -267,43 +259,3 @@ class _FlagCompiler:
                 detail=(served,),
             )
         return self._made[made_by]
-
-
-def _evaluator(
-    targets: Mapping[str, Outcome],
-    rules: tuple[tuple[tuple[Condition, ...], Outcome | None, Choose], ...],
-    fallthrough: Outcome | None,
-    choose_fallthrough: Choose,
-) -> Evaluate:
-    def evaluate(context: UserContext) -> Outcome:
-        key = context.key
-        if not key or key.isspace():
-            return no_user(context)
-        if targets:
-            outcome = targets.get(key)
-            if outcome is not None:
-                return outcome
-        try:
-            for clauses, outcome, choose in rules:
-                for holds in clauses:
-                    if not holds(context):
-                        break
-                else:
-                    if outcome is None:
-                        outcome = choose(context)  # noqa: PLW2901  # the loop ends here
-                    if outcome is not None:
-                        return outcome
-                    break  # a rule that holds and serves nobody is the last one
-            return fallthrough or choose_fallthrough(context) or NO_RANGE
-        except Exception:  # a clause that is broken, or more nested than the caller's stack has room for
-            return BROKEN
-
-    return evaluate
-
-
-def _nothing(context: UserContext) -> Outcome | None:
-    return None
-
-
-def _broken(context: UserContext) -> Outcome | None:
-    return BROKEN

@@ -5,16 +5,15 @@ Source: featureflag.co reference, section 9.3; vectors `prereq:*`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 from flagmw.context import UserContext
+from flagmw.core.rule_order import BROKEN, Evaluate
 from flagmw.core.snapshot import Outcome
 from flagmw.core.versioned import CUT, FLAG, Links
 from flagmw.dialects.featureflag_co.conditions import list_of
-
-Evaluate = Callable[[UserContext], Outcome]
 
 MAX_KEPT = 1_000
 """How many combinations of outcomes a flag remembers; there are few as a rule."""
@@ -75,16 +74,13 @@ def _broken_cycle(context: UserContext) -> Outcome:
     raise RecursionError
 
 
-def asking_first(
-    prerequisites: Sequence[Prerequisite], evaluate: Evaluate, unmet: Outcome, broken: Outcome
-) -> Evaluate:
+def asking_first(prerequisites: Sequence[Prerequisite], evaluate: Evaluate, unmet: Outcome) -> Evaluate:
     """Make the function that evaluates a flag's prerequisites and then, if they are met, the flag.
 
     Args:
         prerequisites: in order.
         evaluate: evaluates the flag without them.
         unmet: the outcome where one is not met.
-        broken: the outcome where one cannot be evaluated.
     """
     kept: dict[tuple[int, ...], tuple[Sequence[Outcome], Outcome]] = {}
 
@@ -112,12 +108,12 @@ def asking_first(
                     return combined(asked, unmet)
                 outcome = evaluate_one(context)
                 if outcome.error_code is not None:
-                    return broken
+                    return BROKEN
                 asked.append(outcome)
                 if outcome.detail[-1].local_id != wanted:
                     return combined(asked, unmet)
         except RecursionError:  # a cycle, or more nested than the caller's stack has room for
-            return broken
+            return BROKEN
         return combined(asked, evaluate(context))
 
     return evaluate_with_prerequisites

@@ -5,16 +5,10 @@ Source: featureflag.co reference, sections 3 to 6; vectors `token.csv`.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
-from urllib.parse import quote
 
 from flagmw.core.snapshot import Snapshot
-from flagmw.core.tokens import encode_token, start_of
-from flagmw.core.versioned import Store
-
-USER_AGENT = "fb-python-server-sdk"
-REFUSED = 4003
+from flagmw.core.sync_wire import PING, REFUSAL_CODES, USER_AGENT, greeting, stream_url
 
 
 def headers_of(env_secret: str) -> dict[str, str]:
@@ -33,8 +27,8 @@ class FeatureFlagCoStream:
     """
 
     name = "featureflag.co stream"
-    ping: str | None = json.dumps({"messageType": "ping", "data": None})
-    refusal_codes = frozenset({REFUSED})
+    ping: str | None = PING
+    refusal_codes = REFUSAL_CODES
 
     def __init__(
         self, env_secret: str, streaming_uri: str, wall_clock: Callable[[], float], random: Callable[[], float]
@@ -46,9 +40,7 @@ class FeatureFlagCoStream:
 
     def url(self) -> str:
         """Give the address of one attempt, with a token of this moment."""
-        start = start_of(self._secret, self._random())
-        token = encode_token(self._secret, start, int(self._wall_clock() * 1000))
-        return f"{self._uri}/streaming?token={quote(token, safe='')}&type=server"
+        return stream_url(self._uri, self._secret, self._wall_clock(), self._random())
 
     def headers(self) -> Mapping[str, str]:
         """Give the headers of one attempt."""
@@ -56,9 +48,7 @@ class FeatureFlagCoStream:
 
     def greeting(self, snapshot: Snapshot | None) -> str | None:
         """Ask for everything that is newer than the flags in force."""
-        origin = snapshot.origin if snapshot is not None else None
-        version = max(origin.version, 0) if isinstance(origin, Store) else 0
-        return json.dumps({"messageType": "data-sync", "data": {"timestamp": version}})
+        return greeting(snapshot)
 
     def __repr__(self) -> str:
         """Name it; its secret is nobody's business."""
