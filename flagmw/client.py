@@ -347,6 +347,12 @@ class Client:
             return
         runtime.sink.identify(Identity(context=context, operations=operations, at_s=time.time()))
 
+    @property
+    def has_participants(self) -> bool:
+        """Whether this process has served anybody a running experiment's variation."""
+        runtime = self._processes.peek()
+        return runtime is not None and runtime.has_participants
+
     def takes_part(self, context: UserContext) -> bool:
         """Tell whether a user was served a running experiment's variation by this process, not too long ago."""
         runtime = self._processes.peek()

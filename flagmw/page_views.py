@@ -151,6 +151,8 @@ class PageViewer(Generic[R]):
     def _context(self, flags: Flags, request: R) -> UserContext | None:
         visitor = flags.visitor
         if visitor is None:
+            if not self._everyone and not self._client.has_participants:
+                return None
             visitor = self._visitors.find(request)
             if visitor.anonymous_id is not None:
                 return None  # nobody whom we know; a page view alone is no reason to set a cookie

@@ -279,6 +279,11 @@ class Runtime:
             except (RuntimeError, StopIteration):  # another thread was here: it has made room
                 return
 
+    @property
+    def has_participants(self) -> bool:
+        """Whether anybody was served an experiment's variation in this process."""
+        return bool(self._participants)
+
     def takes_part(self, key: str | None) -> bool:
         """Tell whether a user was served an experiment's variation in this process, not too long ago."""
         return key in self._participants
@@ -310,7 +315,9 @@ class Runtime:
             Whether all ended in time.
         """
         deadline = time.monotonic() + timeout_s
-        ended = self._background.stop(timeout_s) if self._background is not None else True
+        # Whatever holds the source up, the last events get their part of the time.
+        for_source_s = timeout_s if self.sink is None else timeout_s / 2
+        ended = self._background.stop(for_source_s) if self._background is not None else True
         self._background = None
         with self._delivering:
             self._save(is_last=True)
