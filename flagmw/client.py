@@ -375,10 +375,27 @@ class Client:
     def outcome(self, snapshot: Snapshot | None, key: str | int, user: User, space: Space) -> Outcome:
         """Evaluate a flag of a snapshot, without telling anybody; the outcome is not settled."""
         context = user if type(user) is UserContext else self.context_or_failure(user)
-        if type(context) is UserContext:
-            return self.with_default(key, evaluate(snapshot, key, context, space))
-        failure = _failure_of(snapshot, key, space, context)  # type: ignore[arg-type]  # an Outcome, see above
-        return self.with_default(key, failure)
+        failure = context if isinstance(context, Outcome) else None
+        if snapshot is None or failure is not None:
+            outcome = self._without(snapshot, key, space, failure)
+        else:
+            outcome = evaluate(snapshot, key, context, space)  # type: ignore[arg-type]  # a context, if no failure
+        return self.with_default(key, outcome)
+
+    def _without(self, snapshot: Snapshot | None, key: Any, space: Space, failure: Outcome | None) -> Outcome:
+        """Give the outcome where there are no flags, or no user who can be built, which counts only for flags there are."""
+        try:
+            if overrides.current and key in overrides.current:
+                return overrides.current[key]
+            is_known = snapshot is not None and key in getattr(snapshot, space)
+        except Exception:  # a key that cannot be looked up
+            is_known = False
+        refusal = self._processes.get().dialect.refusal(space, key, failure)
+        if refusal is not None:
+            return refusal
+        if snapshot is None:
+            return NOT_READY
+        return failure if failure is not None and is_known else absent(snapshot, key, space)
 
     def with_default(self, key: Any, outcome: Outcome) -> Outcome:
         """Let the provider's own default for a flag, if it has one, take the place of the caller's."""
@@ -474,19 +491,6 @@ def checked_provider(given: Provider | str) -> Provider:
                 f"got {type(given).__name__}"
             )
     return given
-
-
-def _failure_of(snapshot: Snapshot | None, key: Any, space: Space, failure: Outcome) -> Outcome:
-    """Give the outcome for a user who cannot be built, which counts only for flags that are there."""
-    try:
-        if overrides.current and key in overrides.current:
-            return overrides.current[key]
-        is_known = snapshot is not None and key in getattr(snapshot, space)
-    except Exception:  # a key that cannot be looked up
-        is_known = False
-    if snapshot is None:
-        return NOT_READY
-    return failure if is_known else absent(snapshot, key, space)
 
 
 class Evaluations(Mapping[str, Evaluation]):

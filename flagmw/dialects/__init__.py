@@ -8,7 +8,7 @@ from typing import Protocol
 
 from flagmw.context import UserContext
 from flagmw.core.documents import Document
-from flagmw.core.snapshot import Snapshot
+from flagmw.core.snapshot import Outcome, Snapshot, Space
 from flagmw.errors import FlagmwError
 from flagmw.evaluation import ErrorCode
 
@@ -40,6 +40,19 @@ class Dialect(Protocol):
 
         Raises:
             ContextError: it is none that the service would take.
+        """
+        ...
+
+    def refusal(self, space: Space, key: object, failure: Outcome | None) -> Outcome | None:
+        """Say what the service's own client refuses in a call before it looks for flags.
+
+        Args:
+            space: what is asked for.
+            key: as the caller wrote it.
+            failure: the outcome for a user whom `read_user` refuses; None for any other.
+
+        Returns:
+            The outcome; None when it would look for the flag first, as most do.
         """
         ...
 

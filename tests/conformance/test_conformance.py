@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.conformance import featbit_vectors, featureflag_co_vectors, flagd_vectors
+from tests.conformance import featbit_vectors, featureflag_co_vectors, flagd_vectors, hackle_vectors
 from tests.conformance.conftest import Counts, load
 
 Runner = Callable[[Any, Path], tuple[dict[str, int], list[str]]]
@@ -15,6 +15,7 @@ RUNNERS: dict[str, Runner] = {
     "featbit": featbit_vectors.run,
     "featureflag_co": featureflag_co_vectors.run,
     "flagd": flagd_vectors.run,
+    "hackle": hackle_vectors.run,
 }
 
 

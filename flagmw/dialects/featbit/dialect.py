@@ -11,7 +11,7 @@ from typing import Any
 
 from flagmw.context import UserContext
 from flagmw.core.documents import Document
-from flagmw.core.snapshot import Snapshot
+from flagmw.core.snapshot import Outcome, Snapshot, Space
 from flagmw.core.syncing import MAX_VERSION, WORDS, SyncFormat, take_document
 from flagmw.core.versioned import FLAG, SEGMENT, Item, Links, Store, dump_pieces, make_item
 from flagmw.dialects import Compilation
@@ -37,6 +37,9 @@ class FeatBitDialect:
             ContextError: it would not take the user.
         """
         return read_user(user)
+
+    def refusal(self, space: Space, key: object, failure: Outcome | None) -> None:
+        """Refuse nothing before the flag is looked for."""
 
     def compile(self, documents: Sequence[Document], kept: Sequence[str], previous: Snapshot | None) -> Compilation:
         """Put messages in force, one after another."""

@@ -19,6 +19,7 @@ from flagmw.core.snapshot import (
     CompiledFlag,
     Outcome,
     Snapshot,
+    Space,
     decided,
     failed,
     make_snapshot,
@@ -68,6 +69,9 @@ class FlagdDialect:
 
     def dump(self, snapshot: Snapshot) -> None:
         """Write nothing: files are at hand."""
+
+    def refusal(self, space: Space, key: object, failure: Outcome | None) -> None:
+        """Refuse nothing before the flag is looked for."""
 
     def compile(self, documents: Sequence[Document], kept: Sequence[str], previous: Snapshot | None) -> Compilation:
         """Compile all flags; see `Dialect.compile`.
