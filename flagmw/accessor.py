@@ -101,7 +101,7 @@ class Flags:
             outcome = self._switches[key]
         except Exception:  # not read yet, or a key that cannot be hashed
             return bool(value_of(self._typed(key, default, "boolean", "switches"), default))
-        value = outcome.value
+        value = outcome.value if outcome.kinds is None else outcome.kinds.get("boolean")
         if outcome.direct and value.__class__ is bool and self._overrides is overrides.current and key.__class__ is str:
             return value
         return bool(value_of(self._typed(key, default, "boolean", "switches"), default))

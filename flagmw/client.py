@@ -21,6 +21,7 @@ from flagmw.core import overrides
 from flagmw.core.evaluating import NOT_READY, OFFLINE, absent, as_kind, evaluate, unique_key
 from flagmw.core.records import Exposure, Identity, Metric
 from flagmw.core.snapshot import Kind, Outcome, Snapshot, Space, evaluation_of, failed, settled, value_of
+from flagmw.core.text_values import boolean_word
 from flagmw.errors import ConfigError, ContextError
 from flagmw.evaluation import ErrorCode, Evaluation
 from flagmw.frozen import EMPTY
@@ -198,7 +199,7 @@ class Client:
         runtime = state[1] if state is not None and state[0] == getpid() else self._processes.get()
         if runtime.sink is None and type(user) is UserContext:
             outcome = evaluate(runtime.snapshot, key, user, "switches")
-            value = outcome.value
+            value = outcome.value if outcome.kinds is None else outcome.kinds.get("boolean")
             if outcome.direct and value.__class__ is bool:
                 return value
             outcome = as_kind(self.with_default(key, settled(outcome, default)), "boolean")
@@ -283,21 +284,26 @@ class Client:
         kind: Kind | None,
         space: Space,
     ) -> Outcome:
-        outcome = self.outcome(snapshot, key, user, space)
-        if outcome.exposes or outcome.resolve is not None:
+        context = user if type(user) is UserContext else self.context_or_failure(user)
+        outcome = self._evaluated(snapshot, key, context, space)
+        if outcome.resolve is not None or (outcome.exposes and runtime.sink is not None):
             unique = unique_key(snapshot, key, space)
-            outcome = self._served(runtime, snapshot, unique, user, outcome, default)
+            outcome = self._served(runtime, snapshot, unique, context, outcome, default)
         return self.noted(key, outcome if kind is None else as_kind(outcome, kind))
 
     def _served(
-        self, runtime: Runtime, snapshot: Snapshot | None, key: str, user: User, outcome: Outcome, default: Any
+        self,
+        runtime: Runtime,
+        snapshot: Snapshot | None,
+        key: str,
+        context: UserContext | Outcome,
+        outcome: Outcome,
+        default: Any,
     ) -> Outcome:
         """Settle an outcome for a caller, and tell the service that it was served."""
         outcome = self.with_default(key, settled(outcome, default))
-        if outcome.exposes:
-            context = user if type(user) is UserContext else self.context_or_failure(user)
-            if type(context) is UserContext:
-                self._expose(runtime, snapshot, key, context, outcome, default)
+        if outcome.exposes and type(context) is UserContext:
+            self._expose(runtime, snapshot, key, context, outcome, default)
         return outcome
 
     # --- telling the service ----------------------------------------------------------------------------------
@@ -374,7 +380,11 @@ class Client:
 
     def outcome(self, snapshot: Snapshot | None, key: str | int, user: User, space: Space) -> Outcome:
         """Evaluate a flag of a snapshot, without telling anybody; the outcome is not settled."""
-        context = user if type(user) is UserContext else self.context_or_failure(user)
+        return self._evaluated(
+            snapshot, key, user if type(user) is UserContext else self.context_or_failure(user), space
+        )
+
+    def _evaluated(self, snapshot: Snapshot | None, key: Any, context: UserContext | Outcome, space: Space) -> Outcome:
         failure = context if isinstance(context, Outcome) else None
         if snapshot is None or failure is not None:
             outcome = self._without(snapshot, key, space, failure)
@@ -402,7 +412,11 @@ class Client:
         if not outcome.uses_default or not self._defaults or not isinstance(key, str) or key not in self._defaults:
             return outcome
         value = self._defaults[key]
-        return replace(outcome, value=value, uses_default=False, direct=not isinstance(value, (dict, list)))
+        kinds: Mapping[Kind, Any] | None = None
+        if isinstance(value, str):
+            kinds = {"string": value, "boolean": boolean_word(value)}
+        is_direct = not isinstance(value, (dict, list))
+        return replace(outcome, value=value, uses_default=False, direct=is_direct, kinds=kinds)
 
     def serve(
         self,

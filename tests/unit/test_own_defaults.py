@@ -93,3 +93,11 @@ def test_own_defaults_are_copied_compared_and_checked(make: Make) -> None:
     for wrong in wrongs:
         with pytest.raises(ConfigError, match="defaults must be a mapping from flag keys"):
             make(defaults=wrong)
+
+
+@pytest.mark.parametrize(("word", "enabled"), [("on", True), ("TRUE", True), ("off", False), ("perhaps", False)])
+def test_a_text_as_default_is_read_as_the_word_it_is(word: str, enabled: bool) -> None:
+    with Client(_featureflag_co(defaults={"f": word})) as client:
+        flags = Flags(client, Visitors(lambda _: USER, facts_of_environ, False), {})  # noqa: FBT003  # no cookie
+        assert [client.is_enabled("f", USER), flags.is_enabled("f"), flags.is_enabled("f")] == [enabled] * 3
+        assert client.string("f", USER) == word
