@@ -236,7 +236,8 @@ def test_a_contexts_own_fields_are_properties(name: str) -> None:
     fields: dict[str, Any] = {name: "x"}
     assert rule_matches(condition, UserContext("u", **fields))
     assert rule_matches(condition, UserContext("u", attributes={name: "x"}))
-    assert not rule_matches(condition, UserContext("u", attributes={name: "x"}).replace(**{name: "y"}))
+    assert rule_matches(condition, UserContext("u", attributes={name: "x"}).replace(**{name: "y"}))
+    assert not rule_matches(condition, UserContext("u", attributes={name: "y"}).replace(**{name: "x"}))
     assert not rule_matches(condition, UserContext("u", identifiers={name: "x"}))
     assert not rule_matches(condition, UserContext("u"))
 

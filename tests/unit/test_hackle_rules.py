@@ -12,11 +12,13 @@ from flagmw import UserContext
 from flagmw.core.bucketing import murmur3_32_signed
 from flagmw.dialects.hackle.buckets import allocation, slot_number
 from flagmw.dialects.hackle.calls import IDLE
-from flagmw.dialects.hackle.matching import compile_match, plain_test
+from flagmw.dialects.hackle.matching import compile_match
 from flagmw.dialects.hackle.model import Bucket, Condition, Match, Slot
+from flagmw.dialects.hackle.plain import Plain, plain_form
 from flagmw.dialects.hackle.rules import NOWHERE, any_match, first_match
-from flagmw.dialects.hackle.values import number_of, property_value, text_of
+from flagmw.dialects.hackle.values import MAX_TEXT_CHARS, number_of, property_value, text_of
 from flagmw.dialects.hackle.versions import compare_versions, parse_version
+from flagmw.frozen import FrozenDict
 from tests.services import hackle_workspaces as hackle
 from tests.unit.hackle_support import compiled, feature_flag, outcome
 
@@ -48,7 +50,7 @@ contexts = st.builds(
 def holds(condition: Condition, context: UserContext) -> bool:
     """Tell in the slow and simple way whether a condition holds."""
     value = context.attributes.get(condition.key_name)
-    if condition.key_name == "country" and context.country is not None:
+    if condition.key_name == "country" and value is None:
         value = context.country
     value = property_value(condition.key_name, value)
     return value is not None and compile_match(condition.match)(value)
@@ -105,19 +107,28 @@ def test_a_list_hits_when_any_of_its_items_does(match: Match, values: tuple[Any,
     assert compile_match(match._replace(kind="MATCH"))(values) == hits
 
 
-def test_only_conditions_on_texts_and_numbers_have_a_plain_test() -> None:
-    match = Match("MATCH", "IN", "STRING", ("a",))
-    assert plain_test(match) is not None
-    assert plain_test(match._replace(value_type="NUMBER")) is not None
-    odds: list[dict[str, Any]] = [
-        {"value_type": "VERSION"},
-        {"kind": "ODD"},
-        {"operator": "ODD"},
-        {"operator": []},
-        {"value_type": {}},
-    ]
-    for odd in odds:
-        assert plain_test(match._replace(**odd)) is None
+@settings(max_examples=2000)
+@given(condition=conditions, value=st.sampled_from(SCALARS) | st.integers() | st.floats())
+def test_a_plain_form_says_what_the_condition_says(condition: Condition, value: Any) -> None:
+    plain = plain_form(condition)
+    assert plain is not None
+    held = holds(condition, UserContext("u", attributes=FrozenDict({condition.key_name: value})))
+    if type(value) is str and plain.texts is not None:
+        is_there = plain.is_listed or len(value) <= MAX_TEXT_CHARS
+        assert ((value in plain.texts) is plain.is_listed and is_there) == held
+    if type(value) in (int, float) and plain.low is not None:
+        assert (plain.low <= value <= plain.high) == held
+
+
+def test_most_conditions_on_texts_and_numbers_have_a_plain_form() -> None:
+    condition = Condition("USER_PROPERTY", "p", Match("MATCH", "IN", "STRING", ("a",)))
+    listed = Plain("p", texts=frozenset({"a"}))
+    assert plain_form(condition) == listed
+    assert plain_form(condition._replace(key_name="email")) == listed._replace(name="email", is_field=True)
+    at_least = condition._replace(match=Match("NOT_MATCH", "LT", "NUMBER", (1, "2")))
+    assert plain_form(at_least) == Plain("p", low=2.0)
+    assert plain_form(condition._replace(key_type="USER_ID")) is None
+    assert plain_form(condition._replace(key_name="x" * 129)) is None
 
 
 # --- buckets ------------------------------------------------------------------------------------------------------

@@ -37,21 +37,23 @@ def slot_number(seed: int, slot_size: int, identifier: str) -> int:
     return abs(murmur3_32_signed(identifier.encode(), seed % HASH_SPAN)) % abs(slot_size)
 
 
-def allocation(bucket: Bucket, given: Sequence[T], nothing: T) -> Callable[[str], T]:
+def allocation(bucket: Bucket, given: Sequence[T], nothing: T) -> Callable[[str | None], T]:
     """Make what gives an identifier its slot's share.
 
     Args:
         bucket: where identifiers are placed.
         given: what each slot gives, in the slots' order.
-        nothing: for identifiers in no slot.
+        nothing: for identifiers in no slot, and without one.
     """
     if bucket.slot_size == 0:
-        return _nowhere
+        return lambda identifier: nothing if identifier is None else _nowhere(identifier)
     seed, size = bucket.seed % HASH_SPAN, abs(bucket.slot_size)
     bounds, owners = _ranges(bucket.slots)
     shares = [nothing if owner is None else given[owner] for owner in owners]
 
-    def allocate(identifier: str) -> T:
+    def allocate(identifier: str | None) -> T:
+        if identifier is None:
+            return nothing
         return shares[bisect_right(bounds, abs(murmur3_32_signed(identifier.encode(), seed)) % size)]
 
     return allocate

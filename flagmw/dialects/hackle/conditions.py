@@ -12,11 +12,12 @@ from flagmw.context import UserContext
 from flagmw.dialects.hackle.calls import Call, Link
 from flagmw.dialects.hackle.decisions import BY_TARGETING, OFF
 from flagmw.dialects.hackle.defects import Defect
-from flagmw.dialects.hackle.matching import Matcher, compile_match, plain_test
+from flagmw.dialects.hackle.matching import Matcher, compile_match
 from flagmw.dialects.hackle.model import AB_TEST, FEATURE_FLAG, Condition, Match, Segment, Target
+from flagmw.dialects.hackle.plain import NOTHING, Plain, plain_form
 from flagmw.dialects.hackle.rules import Test, any_match
-from flagmw.dialects.hackle.users import FIELDS, identify_by, property_by
-from flagmw.dialects.hackle.values import MAX_NUMBER, MAX_TEXT_CHARS, is_property_name, property_value
+from flagmw.dialects.hackle.users import identify_by, property_by
+from flagmw.dialects.hackle.values import is_property_name, property_value
 
 COUNTED = frozenset({"OVERRIDDEN", "TRAFFIC_ALLOCATED", BY_TARGETING, "EXPERIMENT_COMPLETED"})
 """The reasons of an A/B test for which conditions look at its variation."""
@@ -55,11 +56,11 @@ class ConditionCompiler:
         """
         return _all_of([self._condition(condition, by_experiment=by_experiment) for condition in target])
 
-    def _condition(self, condition: Condition, *, by_experiment: bool) -> Test:
+    def _condition(self, condition: Condition, *, by_experiment: bool) -> Part:
         if condition.key_type == "SEGMENT":
-            return self._segment_condition(condition.match)
+            return self._segment_condition(condition.match), None
         if condition.key_type in (AB_TEST, FEATURE_FLAG):
-            return self._experiment_condition(condition, by_experiment=by_experiment)
+            return self._experiment_condition(condition, by_experiment=by_experiment), None
         return _user_condition(condition)
 
     def _segment_condition(self, match: Match) -> Test:
@@ -110,20 +111,40 @@ def compile_segment(segment: Segment) -> Test:
     return any_match(segment.targets, tests)
 
 
-def _all_of(tests: Sequence[Test]) -> Test:
-    if len(tests) == 1:
-        return tests[0]
-    if len(tests) == 2:
-        first, second = tests
-        return lambda context, call: first(context, call) and second(context, call)
+Part = tuple[Test, Plain | None]
+"""One condition of a target: what tells whether it holds, and its plain form."""
+
+
+def _all_of(parts: Sequence[Part]) -> Test:
+    """Make the test that all conditions hold; they are tried in order, and called only where their plain form does not do."""
+    if len(parts) == 1 and parts[0][1] is None:
+        return parts[0][0]
+    rows = [_row(test, plain or NOTHING) for test, plain in parts]
 
     def hold(context: UserContext, call: Call) -> bool:
-        for test in tests:  # noqa: SIM110  # a loop takes half the time of all()
+        read = context.attributes.get
+        for test, name, texts, low, high in rows:
+            value: Any = read(name)
+            kind = type(value)
+            if kind is str:
+                if texts is not None:
+                    if value in texts:
+                        continue
+                    return False
+            elif (kind is int or kind is float) and low is not None:
+                if low <= value <= high:
+                    continue
+                return False
             if not test(context, call):
                 return False
         return True
 
     return hold
+
+
+def _row(test: Test, plain: Plain) -> tuple[Test, str, frozenset[str] | None, float | None, float]:
+    texts = plain.texts if plain.is_listed else None
+    return test, plain.name or "", texts, plain.low, plain.high
 
 
 def _failing(message: str) -> Test:
@@ -140,20 +161,15 @@ def _false(context: UserContext, call: Call) -> bool:
 # --- conditions on the user -----------------------------------------------------------------------------------
 
 
-def _user_condition(condition: Condition) -> Test:
+def _user_condition(condition: Condition) -> Part:
     """Compile a condition on an identifier or a property; one that is missing fulfils none, not even NOT_MATCH."""
     name = condition.key_name
     if condition.key_type == "HACKLE_PROPERTY" or not is_property_name(name):
-        return _false
+        return _false, None
+    matches = compile_match(condition.match)
     if condition.key_type == "USER_ID":
-        return _identifier_condition(identify_by(name), compile_match(condition.match))
-    general = _property_condition(name, compile_match(condition.match))
-    test = None if name in FIELDS else plain_test(condition.match)
-    if test is None:
-        return general
-    wanted = condition.match.kind == "MATCH"
-    make = _text_condition if condition.match.value_type == "STRING" else _number_condition
-    return make(name, test, general, wanted=wanted)
+        return _identifier_condition(identify_by(name), matches), None
+    return _property_condition(name, matches), plain_form(condition)
 
 
 def _identifier_condition(identify: Callable[[UserContext], str | None], matches: Matcher) -> Test:
@@ -170,29 +186,5 @@ def _property_condition(name: str, matches: Matcher) -> Test:
     def test(context: UserContext, call: Call) -> bool:
         value = property_value(name, read(context))
         return value is not None and matches(value)
-
-    return test
-
-
-def _text_condition(name: str, hits: Matcher, general: Test, *, wanted: bool) -> Test:
-    """Compile a condition for what users mostly have there: a text."""
-
-    def test(context: UserContext, call: Call) -> bool:
-        value = context.attributes.get(name)
-        if value.__class__ is str and len(value) <= MAX_TEXT_CHARS:
-            return hits(value) is wanted
-        return value is not None and general(context, call)
-
-    return test
-
-
-def _number_condition(name: str, hits: Matcher, general: Test, *, wanted: bool) -> Test:
-    """Compile a condition for what users mostly have there: a number."""
-
-    def test(context: UserContext, call: Call) -> bool:
-        value = context.attributes.get(name)
-        if (value.__class__ is int or value.__class__ is float) and -MAX_NUMBER <= value <= MAX_NUMBER:
-            return hits(value) is wanted
-        return value is not None and general(context, call)
 
     return test

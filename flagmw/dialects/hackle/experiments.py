@@ -1,6 +1,6 @@
 """Compiles A/B tests and feature flags.
 
-A definition becomes a chain of steps, of which only those that it needs are there; each either decides or asks the next.
+Every decision is made here, ahead of all users; what is left for an evaluation is to choose one.
 
 Source: Hackle reference, sections 7, 8 and 10; vectors `ab_tests`, `feature_flags`, `containers`, `overrides`.
 """
@@ -8,6 +8,7 @@ Source: Hackle reference, sections 7, 8 and 10; vectors `ab_tests`, `feature_fla
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from flagmw.context import UserContext
@@ -19,7 +20,6 @@ from flagmw.dialects.hackle.defects import Defect
 from flagmw.dialects.hackle.model import (
     AB_TEST,
     Action,
-    Bucket,
     Container,
     Experiment,
     Id,
@@ -29,16 +29,15 @@ from flagmw.dialects.hackle.model import (
     Workspace,
 )
 from flagmw.dialects.hackle.rules import NOWHERE, Find, Test, any_match, first_match
-from flagmw.dialects.hackle.users import identify_by
+from flagmw.dialects.hackle.users import ID, identify_by
 
 Decide = Callable[[UserContext, Call], Decision]
 """Decides for a prepared context; may raise."""
 
-Placed = Callable[[UserContext, Call, str], Decision]
-"""Decides for a prepared context that has an identifier of the experiment's type; may raise."""
-
-Act = Callable[[str | None], Decision | None]
+Act = Callable[[Any], Decision | None]
 """Gives an action's decision for an identifier, None when it yields nothing; may raise."""
+
+DRAFT = "EXPERIMENT_DRAFT"
 
 
 def compile_experiment(experiment: Experiment, workspace: Workspace, conditions: ConditionCompiler) -> Decide:
@@ -54,107 +53,87 @@ class _ExperimentCompiler:
         self._conditions = conditions
         self._decider = Decider(experiment, workspace.configurations)
         self._identify = identify_by(experiment.identifier_type)
+        self._has_key = experiment.identifier_type == ID
+        self._unknown = self._decider.default("IDENTIFIER_NOT_FOUND")
+
+    # --- A/B tests ----------------------------------------------------------------------------------------------
 
     def ab_test(self) -> Decide:
-        step = self._traffic()
-        if self._experiment.audiences:
-            step = self._in_audience(step)
-        if self._experiment.container_id is not None:
-            step = self._in_group(step)
-        return self._overridden(self._identified(step), "OVERRIDDEN")
+        return self._overridden(self._tested(), "OVERRIDDEN")
 
-    def feature_flag(self) -> Decide:
+    def _tested(self) -> Decide:
+        experiment, identify, has_key, unknown = self._experiment, self._identify, self._has_key, self._unknown
+        is_member = matches = None
+        if experiment.container_id is not None:
+            is_member = group_test(experiment.id, experiment.container_id, self._workspace)
+        if experiment.audiences:
+            matches = any_match(experiment.audiences, [self._target(target) for target in experiment.audiences])
+        excluded = self._decider.default("NOT_IN_MUTUAL_EXCLUSION_EXPERIMENT")
+        outside = self._decider.default("NOT_IN_EXPERIMENT_TARGET")
+        nothing = self._decider.default("TRAFFIC_NOT_ALLOCATED")
+        act = self._traffic(nothing)
+
+        def decide(context: UserContext, call: Call) -> Decision:
+            identifier = context.key if has_key else None
+            if identifier is None:
+                identifier = identify(context)
+                if identifier is None:
+                    return unknown
+            if is_member is not None and not is_member(identifier):
+                return excluded
+            if matches is not None and not matches(context, call):
+                return outside
+            return act(identifier) or nothing
+
+        return decide
+
+    def _traffic(self, nothing: Decision) -> Act:
         status = self._experiment.status
         if status == "DRAFT":
-            return _always(self._decider.default("EXPERIMENT_DRAFT"))
+            return _always(self._decider.default(DRAFT))
         if status == "PAUSED":
-            return _always(self._decider.default("FEATURE_FLAG_INACTIVE"))
+            return _always(self._decider.default("EXPERIMENT_PAUSED"))
         if status == "COMPLETED":
             return self._completed()
-        step = self._default_rule()
-        if self._experiment.rules:
-            step = self._ruled(step)
-        return self._overridden(self._identified(step), "INDIVIDUAL_TARGET_MATCH")
-
-    # --- steps, the last one first ------------------------------------------------------------------------------
-
-    def _traffic(self) -> Placed:
-        status = self._experiment.status
-        if status == "DRAFT":
-            return _placed(_always(self._decider.default("EXPERIMENT_DRAFT")))
-        if status == "PAUSED":
-            return _placed(_always(self._decider.default("EXPERIMENT_PAUSED")))
-        if status == "COMPLETED":
-            return _placed(self._completed())
-        nothing = self._decider.default("TRAFFIC_NOT_ALLOCATED")
         dropped = self._decider.default("VARIATION_DROPPED")
 
         def decision_of(variation: Variation) -> Decision:
             return dropped if variation.is_dropped else self._decider.decide(variation, "TRAFFIC_ALLOCATED")
 
-        act = self._action(self._experiment.default_rule, decision_of)
+        return self._action(self._experiment.default_rule, decision_of)
 
-        def allocate(context: UserContext, call: Call, identifier: str) -> Decision:
-            return act(identifier) or nothing
+    # --- feature flags --------------------------------------------------------------------------------------------
 
-        return allocate
+    def feature_flag(self) -> Decide:
+        status = self._experiment.status
+        if status == "RUNNING":
+            return self._overridden(self._ruled(), "INDIVIDUAL_TARGET_MATCH")
+        if status == "COMPLETED":
+            act = self._completed()
+        else:
+            act = _always(self._decider.default(DRAFT if status == "DRAFT" else "FEATURE_FLAG_INACTIVE"))
+        return lambda context, call: _certain(act(None))
 
-    def _completed(self) -> Decide:
-        winner = self._decider.variation(self._experiment.winner_id)
-        if winner is None:
-            return _failing("it is completed, but has no winner")
-        return _always(self._decider.decide(winner, "EXPERIMENT_COMPLETED"))
+    def _ruled(self) -> Decide:
+        experiment, identify, has_key, unknown = self._experiment, self._identify, self._has_key, self._unknown
+        find, acts = self._rules(experiment.rules, "TARGET_RULE_MATCH")
+        # The index of no rule is that of the last act: the default rule.
+        default = self._action(experiment.default_rule, partial(self._decide, "DEFAULT_RULE"))
+        acts = [*acts, default]
+        has_rules = bool(experiment.rules)
 
-    def _in_audience(self, step: Placed) -> Placed:
-        audiences = self._experiment.audiences
-        matches = any_match(audiences, [self._target(target) for target in audiences])
-        outside = self._decider.default("NOT_IN_EXPERIMENT_TARGET")
-
-        def target(context: UserContext, call: Call, identifier: str) -> Decision:
-            return step(context, call, identifier) if matches(context, call) else outside
-
-        return target
-
-    def _in_group(self, step: Placed) -> Placed:
-        is_member = group_test(self._experiment.id, self._experiment.container_id, self._workspace)
-        outside = self._decider.default("NOT_IN_MUTUAL_EXCLUSION_EXPERIMENT")
-
-        def exclude(context: UserContext, call: Call, identifier: str) -> Decision:
-            return step(context, call, identifier) if is_member(identifier) else outside
-
-        return exclude
-
-    def _default_rule(self) -> Placed:
-        act = self._action(
-            self._experiment.default_rule, lambda variation: self._decider.decide(variation, "DEFAULT_RULE")
-        )
-
-        def decide(context: UserContext, call: Call, identifier: str) -> Decision:
+        def decide(context: UserContext, call: Call) -> Decision:
+            identifier = context.key if has_key else None
+            if identifier is None:
+                identifier = identify(context)
+                if identifier is None:
+                    return unknown
+            act = acts[find(context, call, 0)] if has_rules else default
             return _certain(act(identifier))
 
         return decide
 
-    def _ruled(self, step: Placed) -> Placed:
-        def decision_of(variation: Variation) -> Decision:
-            return self._decider.decide(variation, "TARGET_RULE_MATCH")
-
-        find, acts = self._rules(self._experiment.rules, decision_of)
-
-        def choose(context: UserContext, call: Call, identifier: str) -> Decision:
-            index = find(context, call, 0)
-            return step(context, call, identifier) if index == NOWHERE else _certain(acts[index](identifier))
-
-        return choose
-
-    def _identified(self, step: Placed) -> Decide:
-        identify = self._identify
-        unknown = self._decider.default("IDENTIFIER_NOT_FOUND")
-
-        def decide(context: UserContext, call: Call) -> Decision:
-            identifier = identify(context)
-            return unknown if identifier is None else step(context, call, identifier)
-
-        return decide
+    # --- overrides ------------------------------------------------------------------------------------------------
 
     def _overridden(self, step: Decide, reason: str) -> Decide:
         chosen = {
@@ -174,8 +153,7 @@ class _ExperimentCompiler:
         return decide
 
     def _overridden_by_segment(self, step: Decide, reason: str) -> Decide:
-        overrides = self._experiment.segment_overrides
-        find, acts = self._rules(overrides, lambda variation: self._decider.decide(variation, reason))
+        find, acts = self._rules(self._experiment.segment_overrides, reason)
         identify = self._identify
 
         def decide(context: UserContext, call: Call) -> Decision:
@@ -184,12 +162,23 @@ class _ExperimentCompiler:
 
         return decide
 
-    # --- parts ------------------------------------------------------------------------------------------------
+    # --- parts ----------------------------------------------------------------------------------------------------
 
-    def _rules(self, rules: Sequence[Rule], decision_of: Callable[[Variation], Decision]) -> tuple[Find, Sequence[Act]]:
+    def _completed(self) -> Act:
+        winner = self._decider.variation(self._experiment.winner_id)
+        return (
+            _failing("it is completed, but has no winner")
+            if winner is None
+            else _always(self._decider.decide(winner, "EXPERIMENT_COMPLETED"))
+        )
+
+    def _decide(self, reason: str, variation: Variation) -> Decision:
+        return self._decider.decide(variation, reason)
+
+    def _rules(self, rules: Sequence[Rule], reason: str) -> tuple[Find, Sequence[Act]]:
         targets = [rule.target for rule in rules]
         find = first_match(targets, [self._target(target) for target in targets])
-        return find, [self._action(rule.action, decision_of) for rule in rules]
+        return find, [self._action(rule.action, partial(self._decide, reason)) for rule in rules]
 
     def _target(self, target: Target) -> Test:
         return self._conditions.target(target, by_experiment=True)
@@ -198,21 +187,16 @@ class _ExperimentCompiler:
         if action.kind == "VARIATION":
             variation = self._decider.variation(action.variation_id)
             if variation is None:
-                return _failing_act(f"a rule gives variation {action.variation_id}, which is missing")
-            decision = decision_of(variation)
-            return lambda identifier: decision
+                return _failing(f"a rule gives variation {action.variation_id}, which is missing")
+            return _always(decision_of(variation))
         if action.kind != "BUCKET":
-            return lambda identifier: None
+            return _always(None)
         bucket = self._workspace.buckets.get(action.bucket_id)
         if bucket is None:
-            return _failing_act(f"a rule uses bucket {action.bucket_id}, which is missing")
-        return self._bucket(bucket, decision_of)
-
-    def _bucket(self, bucket: Bucket, decision_of: Callable[[Variation], Decision]) -> Act:
+            return _failing(f"a rule uses bucket {action.bucket_id}, which is missing")
         variations = [self._decider.variation(slot.variation_id) for slot in bucket.slots]
         given = [None if variation is None else decision_of(variation) for variation in variations]
-        allocate = allocation(bucket, given, None)
-        return lambda identifier: None if identifier is None else allocate(identifier)
+        return allocation(bucket, given, None)
 
 
 def group_test(experiment_id: Id, container_id: Id, workspace: Workspace) -> Callable[[str], bool]:
@@ -244,23 +228,12 @@ def _certain(decision: Decision | None) -> Decision:
     return decision
 
 
-def _always(decision: Decision) -> Decide:
-    return lambda context, call: decision
+def _always(decision: Decision | None) -> Act:
+    return lambda identifier: decision
 
 
-def _placed(decide: Decide) -> Placed:
-    return lambda context, call, identifier: decide(context, call)
-
-
-def _failing(message: str) -> Decide:
-    def fail(context: UserContext, call: Call) -> Decision:
-        raise Defect(message)
-
-    return fail
-
-
-def _failing_act(message: str) -> Act:
-    def fail(identifier: str | None) -> Decision | None:
+def _failing(message: str) -> Act:
+    def fail(identifier: object) -> Decision | None:
         raise Defect(message)
 
     return fail

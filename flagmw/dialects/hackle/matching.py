@@ -6,6 +6,8 @@ Source: Hackle reference, section 12; vectors `match_table`, `match_strings`, `m
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from operator import ge, gt, le, lt, methodcaller
 from types import MappingProxyType
 from typing import Any
 
@@ -51,20 +53,6 @@ def compile_match(match: Match) -> Matcher:
     return matches
 
 
-def plain_test(match: Match) -> Matcher | None:
-    """Make what compares a text with those of a STRING condition, or a number with those of a NUMBER condition.
-
-    Returns:
-        What takes a text or a number, respectively, that Hackle takes, and nothing else, and does not mind MATCH or
-        NOT_MATCH; None for other conditions.
-    """
-    if match.kind not in ("MATCH", "NOT_MATCH") or _hits_of(match) is None:
-        return None
-    if match.value_type == "STRING":
-        return _text_test(match.operator, match.values)
-    return _number_test(match.operator, match.values) if match.value_type == "NUMBER" else None
-
-
 def _hits_of(match: Match) -> Matcher | None:
     """Make what compares one value with those of the condition; None for what Hackle does not know."""
     if not isinstance(match.operator, str) or match.operator not in OPERATORS:
@@ -105,13 +93,11 @@ def _text_test(operator: str, values: Sequence[Any]) -> Callable[[str], bool]:
     if operator == "IN":
         return frozenset(texts).__contains__
     if operator == "STARTS_WITH":
-        starts = tuple(texts)
-        return lambda text: text.startswith(starts)
+        return methodcaller("startswith", tuple(texts))
     if operator == "ENDS_WITH":
-        ends = tuple(texts)
-        return lambda text: text.endswith(ends)
+        return methodcaller("endswith", tuple(texts))
     if operator == "CONTAINS":
-        return _containing(texts)
+        return methodcaller("__contains__", texts[0]) if len(texts) == 1 else _containing(texts)
     return _bounded(operator, texts)
 
 
@@ -126,15 +112,18 @@ def _containing(texts: Sequence[str]) -> Callable[[str], bool]:
 
 
 def _bounded(operator: str, values: Sequence[Any]) -> Callable[[Any], bool]:
-    """Make what compares with the one value that decides whether any of them hits."""
+    """Make what compares with the one value that decides whether any of them hits.
+
+    Built-in functions with a first argument rather than functions of our own: they take half the time.
+    """
     low, high = min(values), max(values)
     if operator == "GT":
-        return lambda value: value > low
+        return partial(lt, low)
     if operator == "GTE":
-        return lambda value: value >= low
+        return partial(le, low)
     if operator == "LT":
-        return lambda value: value < high
-    return lambda value: value <= high
+        return partial(gt, high)
+    return partial(ge, high)
 
 
 def _number_hits(operator: str, values: Sequence[Any]) -> Matcher:

@@ -1,7 +1,7 @@
 """Who Hackle evaluates for: identifiers and properties, from what callers pass and from a `UserContext`.
 
-`$id` is the context's key; the other identifiers keep their names. Properties are the attributes, with name, email and
-country where a context has them.
+`$id` is the context's key; the other identifiers keep their names. Properties are the attributes, and a context's name,
+email and country where it has no attributes of these names.
 
 Source: Hackle reference, section 4; vectors `users`.
 """
@@ -141,8 +141,8 @@ def property_by(name: str) -> Callable[[UserContext], Any]:
         field = attrgetter(name)
 
         def read_field(context: UserContext) -> Any:
-            value = field(context)
-            return context.attributes.get(name) if value is None else value
+            value = context.attributes.get(name)
+            return field(context) if value is None else value
 
         return read_field
     return lambda context: context.attributes.get(name)
@@ -179,9 +179,8 @@ def properties_of(context: UserContext, private: frozenset[str]) -> dict[str, An
     """Give a context's properties as events tell them."""
     kept = kept_properties(context.attributes)
     for name in FIELDS:
-        value = getattr(context, name)
-        if value is not None and (len(kept) < MAX_PROPERTIES or name in kept):
-            taken = property_value(name, value)
-            if taken is not None:
-                kept[name] = taken
+        if context.attributes.get(name) is None and len(kept) < MAX_PROPERTIES:
+            value = property_value(name, getattr(context, name))
+            if value is not None:
+                kept[name] = value
     return {name: value for name, value in kept.items() if name not in private} if private else kept
