@@ -126,11 +126,15 @@ def _compare_numbers(read: Property, operator: str, value: object) -> Condition:
     when_above, when_below = compare(1.0, 0.0), compare(0.0, 1.0)
 
     def holds(context: UserContext) -> bool:
-        text = context.values.get(slot)
+        value = context.values.get(slot)
         try:
-            number = float(text if text.__class__ is str else otherwise(context))  # type: ignore[arg-type]  # caught
+            # A number's text reads as the number itself, unless it is too large for a float.
+            is_plain = value.__class__ is str or value.__class__ is int or value.__class__ is float
+            number = float(value if is_plain else otherwise(context))  # type: ignore[arg-type]  # caught
         except (ValueError, TypeError):
             return False
+        except OverflowError:
+            number = number_of(otherwise(context)) or 0.0
         if number > above:
             return when_above
         if number < below:
