@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf, nan
 from typing import Any
 
 import pytest
@@ -107,17 +108,25 @@ def test_a_list_hits_when_any_of_its_items_does(match: Match, values: tuple[Any,
     assert compile_match(match._replace(kind="MATCH"))(values) == hits
 
 
-@settings(max_examples=2000)
-@given(condition=conditions, value=st.sampled_from(SCALARS) | st.integers() | st.floats())
-def test_a_plain_form_says_what_the_condition_says(condition: Condition, value: Any) -> None:
-    plain = plain_form(condition)
-    assert plain is not None
-    held = holds(condition, UserContext("u", attributes=FrozenDict({condition.key_name: value})))
-    if type(value) is str and plain.texts is not None:
-        is_there = plain.is_listed or len(value) <= MAX_TEXT_CHARS
-        assert ((value in plain.texts) is plain.is_listed and is_there) == held
-    if type(value) in (int, float) and plain.low is not None:
-        assert (plain.low <= value <= plain.high) == held
+@pytest.mark.parametrize("value_type", ["STRING", "NUMBER"])
+@pytest.mark.parametrize("kind", ["MATCH", "NOT_MATCH"])
+@pytest.mark.parametrize("name", ["p", "$p"])
+def test_a_plain_form_says_what_the_condition_says(name: str, kind: str, value_type: str) -> None:
+    users = [*SCALARS, *(sign * 10**power for sign in (1.0, -1.0) for power in (0, 1, 15, 16, 300)), nan, inf, 9.5]
+    contexts = [UserContext("u", attributes=FrozenDict({name: value})) for value in users]
+    several = [(1, 10), (10, "9"), (0.5, 9, 1e300), ("a", "x" * 1025), (), (2**53, -(2**53)), (True, None)]
+    for operator in OPERATORS:
+        for values in [*((value,) for value in SCALARS), *several]:
+            condition = Condition("USER_PROPERTY", name, Match(kind, operator, value_type, values))
+            plain = plain_form(condition)
+            assert plain is not None
+            for value, context in zip(users, contexts, strict=True):
+                held = holds(condition, context)
+                if type(value) is str and plain.texts is not None:
+                    is_there = plain.is_listed or len(value) <= MAX_TEXT_CHARS
+                    assert ((value in plain.texts) is plain.is_listed and is_there) == held, (condition, value)
+                if type(value) in (int, float) and plain.low is not None:
+                    assert (plain.low <= value <= plain.high) == held, (condition, value)
 
 
 def test_most_conditions_on_texts_and_numbers_have_a_plain_form() -> None:
@@ -127,6 +136,7 @@ def test_most_conditions_on_texts_and_numbers_have_a_plain_form() -> None:
     assert plain_form(condition._replace(key_name="email")) == listed._replace(name="email", is_field=True)
     at_least = condition._replace(match=Match("NOT_MATCH", "LT", "NUMBER", (1, "2")))
     assert plain_form(at_least) == Plain("p", low=2.0)
+    assert plain_form(at_least._replace(match=at_least.match._replace(operator=[]))) == Plain("p")
     assert plain_form(condition._replace(key_type="USER_ID")) is None
     assert plain_form(condition._replace(key_name="x" * 129)) is None
 
