@@ -350,14 +350,16 @@ def test_an_official_featbit_client_in_this_process_evaluates(fb: FeatBitServer)
         calls.close()
 
 
-def test_official_hackle_clients_in_this_process_are_no_singletons(hk: HackleServer) -> None:
-    one, other = (HackleCalls(sdk_key=hk.sdk_key, url=hk.url) for _ in range(2))
-    try:
-        assert one.client is not other.client
-        assert one.client.is_feature_on(7, one.user_of(KIM))
-    finally:
-        one.close()
-        other.close()
+def test_official_hackle_clients_in_this_process_are_no_singletons() -> None:
+    with HackleServer("a-key-that-this-client-logs", is_secret=False) as server:
+        server.load(hackle.small_workspace())
+        one, other = (HackleCalls(sdk_key=server.sdk_key, url=server.url) for _ in range(2))
+        try:
+            assert one.client is not other.client
+            assert one.client.is_feature_on(7, one.user_of(KIM))
+        finally:
+            one.close()
+            other.close()
 
 
 IMPORT = """

@@ -47,15 +47,16 @@ class HackleServer(ServiceServer):
     Args:
         sdk_key: of the workspace.
         port: where to listen; 0 means any free port.
+        is_secret: false when the key may be logged, as the official client does in this process.
 
     Attributes:
         sends_last_modified: whether `Last-Modified` is sent and `If-Modified-Since` looked at.
         sends_etag: whether `ETag` is sent and `If-None-Match` looked at (it precedes the other).
     """
 
-    def __init__(self, sdk_key: str = "hackle-sdk-key-of-the-tests", *, port: int = 0) -> None:
+    def __init__(self, sdk_key: str = "hackle-sdk-key-of-the-tests", *, port: int = 0, is_secret: bool = True) -> None:
         super().__init__(port=port)
-        self.sdk_key = remember(sdk_key)
+        self.sdk_key = remember(sdk_key) if is_secret else sdk_key
         self.sends_last_modified = True
         self.sends_etag = True
         self._workspace: Item = {section: [] for section in SECTIONS}

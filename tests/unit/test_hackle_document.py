@@ -49,6 +49,19 @@ def test_a_document_without_sections_has_no_flags() -> None:
     assert compiled({}).flags == {}
 
 
+@pytest.mark.parametrize("content", [{}, {"error": "on command"}, {"messageType": "pong", "data": {}}], ids=repr)
+def test_a_document_without_sections_takes_no_flags_away(content: dict[str, Any]) -> None:
+    made = HackleDialect().compile([document(content)], (), compiled(hackle.small_workspace()))
+    assert made.snapshot is None
+    assert ["without any of its sections" in str(error) for error in made.errors] == [True]
+
+
+def test_a_config_whose_flags_were_all_deleted_takes_them_away() -> None:
+    made = HackleDialect().compile([document({"workspace": {"id": 3}})], (), compiled(hackle.small_workspace()))
+    assert made.snapshot is not None
+    assert made.snapshot.flags == {}
+
+
 def test_a_parsed_document_counts_like_its_text() -> None:
     content = hackle.small_workspace()
     snapshot = HackleDialect().compile([Document(name="bootstrap", content=content)], (), None).snapshot

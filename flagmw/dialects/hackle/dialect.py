@@ -24,7 +24,7 @@ from flagmw.dialects.hackle.compiling import NOTHING, PREFIXES, CompiledWorkspac
 from flagmw.dialects.hackle.digests import digest_of
 from flagmw.dialects.hackle.events import EventTypes
 from flagmw.dialects.hackle.model import AB_TEST, FEATURE_FLAG
-from flagmw.dialects.hackle.reading import Reader, parse
+from flagmw.dialects.hackle.reading import Reader, check_is_config, parse
 from flagmw.dialects.hackle.users import read_user
 from flagmw.errors import DocumentError, Problem
 from flagmw.evaluation import NO_METADATA, ErrorCode
@@ -132,6 +132,8 @@ class HackleDialect:
                 self._event_types.declared = before.events
                 return Compilation(snapshot=previous, errors=before.errors)
             data = parse(document)
+            if before is not None:
+                check_is_config(document, data)
         except DocumentError as error:
             return Compilation(snapshot=None, errors=(error,))
         reader = Reader(data)

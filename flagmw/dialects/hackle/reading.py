@@ -87,6 +87,16 @@ def parse(document: Document) -> Mapping[str, Any]:
     return value
 
 
+def check_is_config(document: Document, data: Mapping[str, Any]) -> None:
+    """Refuse an object that is surely something else: sections may be missing, but not all and the workspace, too.
+
+    Raises:
+        DocumentError: nothing in it is a config's.
+    """
+    if not data.keys() & {*_SECTIONS, "workspace"}:
+        raise _refused(document, "expected a config, found an object without any of its sections")
+
+
 def _refused(document: Document, message: str, *path: str | int) -> DocumentError:
     return DocumentError(document.name, (Problem(message=message, path=path),))
 
