@@ -286,6 +286,19 @@ def test_properties_behind_the_128th_are_not_there() -> None:
     assert rule_matches(hackle.condition("email", "IN", "x"), UserContext("u", attributes=few, email="x"))
 
 
+def test_a_segment_override_by_bucket_gives_nothing_to_a_user_without_the_identifier() -> None:
+    workspace = hackle.small_workspace()
+    workspace["buckets"].append({"id": 6, "seed": 1, "slotSize": 0, "slots": []})
+    for bucket, known in ((501, "OVERRIDDEN"), (6, "EXCEPTION"), (99, "EXCEPTION")):
+        override = {"target": hackle.target(hackle.in_segment("staff")), "action": hackle.bucketed(bucket)}
+        workspace["experiments"][0]["execution"]["segmentOverrides"] = [override]
+        snapshot = compiled(workspace)
+        kim = {"$userId": "kim"}
+        assert reason(snapshot, "ab_test/42", UserContext("user-1", identifiers=kim)) == known
+        unknown = "EXCEPTION" if bucket == 99 else "IDENTIFIER_NOT_FOUND"
+        assert reason(snapshot, "ab_test/42", UserContext(identifiers=kim)) == unknown
+
+
 # --- nested evaluations -------------------------------------------------------------------------------------------
 
 
