@@ -151,6 +151,11 @@ def test_what_contains_itself_below_a_dollar_is_read_all_the_same() -> None:
     assert "$a" in read_user({"id": "u", "properties": {"$a": around}}).attributes
 
 
+def test_an_attribute_counts_before_a_contexts_own_field_of_that_name() -> None:
+    context = UserContext("u", email="field", country="field", attributes={"email": "attribute", "country": None})
+    assert properties_of(context, frozenset()) == {"email": "attribute", "country": "field"}
+
+
 def test_private_names_leave_with_neither_identifiers_nor_properties() -> None:
     user = {
         "id": "u",

@@ -64,14 +64,15 @@ class _ExperimentCompiler:
     def _tested(self) -> Decide:
         experiment, identify, has_key, unknown = self._experiment, self._identify, self._has_key, self._unknown
         is_member = matches = None
+        excluded = outside = unknown
         if experiment.container_id is not None:
             is_member = group_test(experiment.id, experiment.container_id, self._workspace)
+            excluded = self._decider.default("NOT_IN_MUTUAL_EXCLUSION_EXPERIMENT")
         if experiment.audiences:
             matches = any_match(experiment.audiences, [self._target(target) for target in experiment.audiences])
-        excluded = self._decider.default("NOT_IN_MUTUAL_EXCLUSION_EXPERIMENT")
-        outside = self._decider.default("NOT_IN_EXPERIMENT_TARGET")
+            outside = self._decider.default("NOT_IN_EXPERIMENT_TARGET")
         nothing = self._decider.default("TRAFFIC_NOT_ALLOCATED")
-        act = self._traffic(nothing)
+        act = self._traffic()
 
         def decide(context: UserContext, call: Call) -> Decision:
             identifier = context.key if has_key else None
@@ -87,7 +88,7 @@ class _ExperimentCompiler:
 
         return decide
 
-    def _traffic(self, nothing: Decision) -> Act:
+    def _traffic(self) -> Act:
         status = self._experiment.status
         if status == "DRAFT":
             return _always(self._decider.default(DRAFT))
@@ -166,11 +167,9 @@ class _ExperimentCompiler:
 
     def _completed(self) -> Act:
         winner = self._decider.variation(self._experiment.winner_id)
-        return (
-            _failing("it is completed, but has no winner")
-            if winner is None
-            else _always(self._decider.decide(winner, "EXPERIMENT_COMPLETED"))
-        )
+        if winner is None:
+            return _failing("it is completed, but has no winner")
+        return _always(self._decider.decide(winner, "EXPERIMENT_COMPLETED"))
 
     def _decide(self, reason: str, variation: Variation) -> Decision:
         return self._decider.decide(variation, reason)
