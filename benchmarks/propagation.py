@@ -8,6 +8,7 @@ process of their own, asking for its value every fifth of a millisecond, while b
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import subprocess
 import sys
@@ -98,10 +99,13 @@ def measured(changes: int) -> dict[str, list[float]]:
     """
     with FeatBitServer() as server:
         server.put_flag(flag(0))
-        command = [sys.executable, "-m", "benchmarks.propagation", "--watch"]
-        where = [server.secret, server.ws_url, server.url, str(changes)]
-        watchers = {
-            which: subprocess.Popen([*command, which, *where], stdout=subprocess.PIPE, text=True) for which in WATCHERS
+        command = [sys.executable, "-m", "benchmarks.propagation"]
+        where = [server.secret, server.ws_url, server.url, changes]
+        watchers = {  # as one argument, since a secret may begin like an option
+            which: subprocess.Popen(
+                [*command, f"--watch={json.dumps([which, *where])}"], stdout=subprocess.PIPE, text=True
+            )
+            for which in WATCHERS
         }
         try:
             for watcher in watchers.values():
@@ -139,11 +143,10 @@ def main() -> None:
     """Read the command line and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="few changes: the figures mean little")
-    parser.add_argument("--watch", nargs=5, help=argparse.SUPPRESS)
+    parser.add_argument("--watch", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.watch:
-        which, secret, stream_url, url, changes = arguments.watch
-        watch(which, secret, stream_url, url, int(changes))
+        watch(*json.loads(arguments.watch))
         return
     changes = QUICK_CHANGES if arguments.quick else CHANGES
     found = measured(changes)

@@ -148,6 +148,8 @@ class Runtime:
                 self._arrived_s = time.monotonic()
                 self.snapshot = after
             self._note(delivery, compilation)
+            for warning in compilation.warnings:
+                self._log_once(logging.WARNING, str(warning), "%s", warning)
         if self.snapshot is not None:
             self.ready.set()
             self._settled.set()
@@ -171,7 +173,7 @@ class Runtime:
         if snapshot is not None and self.snapshot is not None and snapshot.revision == self.snapshot.revision:
             # The same flags; only what the dialect resumes from may be newer.
             snapshot = snapshot if snapshot.origin is not self.snapshot.origin else self.snapshot
-            return Compilation(snapshot=snapshot, errors=compilation.errors)
+            return replace(compilation, snapshot=snapshot)
         return compilation
 
     def _note(self, delivery: Delivery, compilation: Compilation) -> None:

@@ -29,7 +29,7 @@ def evaluate(snapshot: Snapshot | None, key: Any, context: UserContext, space: S
     except Exception:  # whatever hashing and comparing a key of the caller's does
         return BAD_KEY if snapshot is None or snapshot.missing is None else snapshot.missing(space, key)
     # Numbers that are equal are one key of a dict, but neither True nor 1.0 is the key 1.
-    if flag is not None and (key.__class__ is str or key.__class__ is int or isinstance(key, str)):
+    if flag is not None and (key.__class__ is str or (isinstance(key, (str, int)) and key.__class__ is not bool)):
         return flag.evaluate(context)  # type: ignore[no-any-return]  # the getattr above is typed by Space
     return absent(snapshot, key, space)
 

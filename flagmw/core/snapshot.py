@@ -241,5 +241,5 @@ def evaluation_of(
         error_code=outcome.error_code,
         error_message=outcome.error_message,
         metadata=outcome.metadata,
-        parameters=outcome.parameters,
+        parameters=FrozenDict(clone(outcome.parameters)) if outcome.parameters else EMPTY,
     )

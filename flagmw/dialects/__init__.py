@@ -9,7 +9,7 @@ from typing import Protocol
 from flagmw.context import UserContext
 from flagmw.core.documents import Document
 from flagmw.core.snapshot import Outcome, Snapshot, Space
-from flagmw.errors import FlagmwError
+from flagmw.errors import FlagmwError, Problem
 from flagmw.evaluation import ErrorCode
 
 
@@ -21,10 +21,12 @@ class Compilation:
         snapshot: the flags to use from now on, `previous` itself when they are confirmed and unchanged; None when
             nothing could be used, which without an error means that the documents say nothing of flags.
         errors: one per refused document, whose flags stay as they were.
+        warnings: what is used all the same, and hardly does what its author meant.
     """
 
     snapshot: Snapshot | None
     errors: tuple[FlagmwError, ...] = ()
+    warnings: tuple[Problem, ...] = ()
 
 
 class Dialect(Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import IntEnum
 from typing import Any
 
 import pytest
@@ -226,3 +227,33 @@ def test_where_spaces_are_one_each_call_asks_for_the_same_flag() -> None:
     assert (flags.variation("f"), flags.is_enabled("f"), flags.config("f")) == (True, True, True)
     assert len(sink.exposures) == 1
     assert repr(flags) == "<Flags: 1 read>"
+
+
+def test_a_condition_that_hackle_does_not_support_is_warned_of_once(
+    provider: Provider, client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    document = workspace()
+    odd = hackle.target(hackle.condition("$id", "IN", "u-1", key_type="USER_ID"))
+    document["experiments"][0]["execution"]["targetAudiences"] = [odd]
+    client.start()
+    for name in ("one", "two"):
+        provider.channel.put(Document(name="workspace", content={**document, "workspace": {"id": name}}))
+    warned = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len([text for text in warned if "USER_ID" in text]) == 1
+    assert client.status.error is None
+
+
+def test_a_member_of_an_enumeration_of_numbers_is_a_key(client: Client, flags: Flags) -> None:
+    class Tests(IntEnum):
+        RUNNING = 1
+
+    assert client.variation(Tests.RUNNING, ADULT, "A") == "B"
+    assert flags.variation(Tests.RUNNING, "A") == "B"
+
+
+def test_changing_what_came_with_a_variation_changes_nothing_for_others(provider: Provider, client: Client) -> None:
+    document = workspace()
+    document["parameterConfigurations"][0]["parameters"] = [{"key": "sizes", "value": [1, 2]}]
+    provider.channel.put(Document(name="workspace", content=document))
+    client.is_enabled_detail(7, ADULT).parameter("sizes").append(3)
+    assert client.is_enabled_detail(7, ADULT).parameter("sizes") == [1, 2]

@@ -149,7 +149,7 @@ class HackleDialect:
             warnings=tuple(problem for problem in reader.problems if problem.severity == "warning"),
         )
         self._event_types.declared = workspace.events
-        return Compilation(snapshot=_assemble(origin), errors=origin.errors)
+        return Compilation(snapshot=_assemble(origin), errors=origin.errors, warnings=origin.warnings)
 
     def dump(self, snapshot: Snapshot) -> Iterator[bytes] | None:
         """Write the document that a snapshot was made from."""
