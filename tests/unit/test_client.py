@@ -264,7 +264,7 @@ def test_status_tells_revision_and_age(client: Client) -> None:
 
 def test_a_provider_that_is_none_is_refused() -> None:
     with pytest.raises(ConfigError, match="provider"):
-        Client("flags.yaml")  # type: ignore[arg-type]  # what a caller may try
+        Client("flags.yaml")
 
 
 def test_the_same_configuration_gives_the_same_client() -> None:

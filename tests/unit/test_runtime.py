@@ -16,6 +16,7 @@ from flagmw.core.snapshot import Snapshot
 from flagmw.dialects import Compilation
 from flagmw.dialects.flagd import FlagdDialect
 from flagmw.events import Sink
+from flagmw.runtime import Runtime
 from flagmw.transports import Delivery, Receiver
 
 USER = UserContext("u1")
@@ -270,3 +271,43 @@ def test_a_dialect_that_raises_leaves_the_last_good_flags() -> None:
         broken.set()
         assert lines.bring({"f": flag("off")}) is False
         assert (client.status.state, client.variation("f", USER)) == (State.INTERRUPTED, "on")
+
+
+# --- processes and endings ----------------------------------------------------------------------------------
+
+
+def test_a_process_that_inherits_flags_is_ready_before_its_own_source_has_said_anything() -> None:
+    parent = Lines()
+    with Client(parent) as client:
+        parent.bring({"f": flag("on")})
+        inherited = client.snapshot()
+    child = Runtime(Lines(), inherited, [], active=True)
+    assert child.ready.is_set()
+    assert child.hold(60.0) == 0
+
+
+def test_a_source_that_does_not_stop_leaves_the_last_events_their_part_of_the_time() -> None:
+    class Stuck(Lines):
+        background = True
+        given_s = 0.0
+        release = threading.Event()
+
+        def sink(self) -> Stuck:  # type: ignore[override]  # plays the sink, too
+            return self
+
+        def run(self, stopping: threading.Event) -> None:
+            self.release.wait(30.0)
+
+        def counts(self) -> None:
+            return None
+
+        def close(self, timeout_s: float) -> bool:
+            self.given_s = timeout_s
+            return True
+
+    stuck = Stuck()
+    client = Client(stuck)  # type: ignore[arg-type]  # as much of a sink as closing needs
+    client.start()
+    assert client.close(0.4) is False
+    stuck.release.set()
+    assert stuck.given_s > 0.1
