@@ -10,12 +10,13 @@ import threading
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from flagmw.client import Client, Evaluations, User, flag_keys
+from flagmw.client import Client, User
 from flagmw.context import UserContext
 from flagmw.core import overrides
 from flagmw.core.evaluating import BAD_KEY, as_kind, unique_key
 from flagmw.core.snapshot import Kind, Outcome, Snapshot, Space, failed, settled, value_of
 from flagmw.evaluation import ErrorCode, Evaluation
+from flagmw.evaluations import Evaluations, flag_keys
 from flagmw.http import varies_by_cookie
 from flagmw.users import Visitor, Visitors
 

@@ -10,7 +10,7 @@ import logging
 import math
 import time
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from os import getpid
 from types import TracebackType
@@ -24,6 +24,7 @@ from flagmw.core.snapshot import Kind, Outcome, Snapshot, Space, evaluation_of, 
 from flagmw.core.text_values import boolean_word
 from flagmw.errors import ConfigError, ContextError
 from flagmw.evaluation import ErrorCode, Evaluation
+from flagmw.evaluations import Evaluations, flag_keys
 from flagmw.frozen import EMPTY
 from flagmw.lifecycle.imports import import_optional
 from flagmw.lifecycle.process import PerProcess
@@ -505,40 +506,6 @@ def checked_provider(given: Provider | str) -> Provider:
                 f"got {type(given).__name__}"
             )
     return given
-
-
-class Evaluations(Mapping[str, Evaluation]):
-    """Evaluations by flag key, each made when it is read and kept."""
-
-    def __init__(self, keys: Sequence[str], evaluate_one: Callable[[str], Evaluation]) -> None:
-        self._keys = dict.fromkeys(keys)
-        self._evaluate = evaluate_one
-        self._made: dict[str, Evaluation] = {}
-
-    def __getitem__(self, key: str) -> Evaluation:
-        """Give one flag's evaluation.
-
-        Raises:
-            KeyError: no such flag.
-        """
-        if key not in self._keys:
-            raise KeyError(key)
-        if key not in self._made:
-            self._made[key] = self._evaluate(key)
-        return self._made[key]
-
-    def __iter__(self) -> Iterator[str]:
-        """Walk over the flag keys."""
-        return iter(self._keys)
-
-    def __len__(self) -> int:
-        """Count the flags."""
-        return len(self._keys)
-
-
-def flag_keys(snapshot: Snapshot | None) -> list[str]:
-    """Name the flags of a snapshot, and those that tests override."""
-    return sorted({*(snapshot.flags if snapshot is not None else ()), *overrides.current}, key=str)
 
 
 def _runtime_builder(client: weakref.ref[Client]) -> Callable[[Runtime | None], Runtime]:

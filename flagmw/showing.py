@@ -8,10 +8,11 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from flagmw.client import Client, flag_keys
+from flagmw.client import Client
 from flagmw.context import UserContext
 from flagmw.core.evaluating import evaluate
 from flagmw.evaluation import Evaluation
+from flagmw.evaluations import flag_keys
 from flagmw.status import State
 
 READY_S = 10.0
