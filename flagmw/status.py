@@ -19,21 +19,36 @@ class State(StrEnum):
     """Closed, offline, or refused by the flag service: nothing is kept in sync."""
 
 
+class Role(StrEnum):
+    """How a process comes by its flags."""
+
+    ALONE = "alone"
+    """By itself: from files, or by a connection of its own."""
+    LEADER = "leader"
+    """By a connection which it keeps for all processes of the host."""
+    FOLLOWER = "follower"
+    """From the process that leads."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventCounts:
     """What became of events since the process began.
 
     Attributes:
         waiting: taken and not delivered yet.
-        sent: delivered.
+        sent: delivered, those of other processes included.
         retried: delivered later than at the first try, or still being tried again.
-        dropped: lost, because the queue was full or the service refused them.
+        dropped: lost, because there was no room for them or the service refused them.
+        adopted: those among the sent ones that a process which is gone had left.
+        spool_bytes: what this process's events take on disk.
     """
 
     waiting: int = 0
     sent: int = 0
     retried: int = 0
     dropped: int = 0
+    adopted: int = 0
+    spool_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +63,11 @@ class Status:
         age_s: seconds since the flags in force arrived; None when there are none.
         flags: how many flags are in force.
         events: what became of exposures and metrics; None for a provider that takes none.
+        pid: of the process that this is about; 0 where the client was not used yet.
+        role: how this process comes by its flags.
+        heartbeat_age_s: seconds since the thread that keeps flags current gave a sign of life; None where there is
+            no such thread.
+        revision_age_s: seconds since this process knew its flags to be the newest; None when it never did.
     """
 
     state: State
@@ -57,3 +77,7 @@ class Status:
     age_s: float | None = None
     flags: int = 0
     events: EventCounts | None = None
+    pid: int = 0
+    role: Role = Role.ALONE
+    heartbeat_age_s: float | None = None
+    revision_age_s: float | None = None

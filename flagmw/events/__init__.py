@@ -55,8 +55,20 @@ class EventWire(Protocol):
         ...
 
 
+Record = Exposure | Metric | Identity
+"""An event as it is taken from the caller."""
+
+
 class Sink(Protocol):
     """Takes events. Its methods may be called from any thread and never raise into the caller."""
+
+    def open(self) -> None:
+        """Begin in this process, called once at its first use of the client: take over what others have left."""
+        ...
+
+    def take_all(self, records: Sequence[Record]) -> None:
+        """Take note of several events at once, such as those of one request; as `expose` and its kin, in order."""
+        ...
 
     def expose(self, exposure: Exposure) -> None:
         """Take note that a user was served a variation; does not block."""
@@ -83,4 +95,4 @@ class Sink(Protocol):
         ...
 
 
-__all__ = ["EventWire", "Exposure", "Identity", "Item", "Metric", "Sink"]
+__all__ = ["EventWire", "Exposure", "Identity", "Item", "Metric", "Record", "Sink"]

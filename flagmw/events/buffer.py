@@ -18,11 +18,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from flagmw.core.records import Exposure, Identity, Metric
-from flagmw.events import Item
-
-Record = Exposure | Metric | Identity
-"""An event as it is taken from the caller."""
+from flagmw.events import Item, Record
 
 Entry = Sequence[Item] | None
 """An event as it is sent: its items, empty when the service has no use for it, None when it cannot be encoded."""

@@ -8,13 +8,14 @@ greetings, pings) comes from its dialect, as a `StreamWire` or a `PollWire`.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from flagmw.core.documents import Document
 from flagmw.core.snapshot import Snapshot
 from flagmw.errors import TransportError
+from flagmw.status import Role
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +53,14 @@ class Receiver(Protocol):
         """
         ...
 
+    def dump(self) -> Iterable[bytes] | None:
+        """Write the flags in force as one document that can be delivered elsewhere, in small pieces.
+
+        Returns:
+            The pieces, made as they are taken; None where there are no flags, or no such document.
+        """
+        ...
+
 
 class Source(Protocol):
     """Brings documents from one place."""
@@ -71,8 +80,25 @@ class Source(Protocol):
         """Whether the first documents may be on their way when `open` returns, so that waiting for them makes sense."""
         ...
 
+    @property
+    def role(self) -> Role:
+        """How this process comes by its flags just now."""
+        ...
+
+    @property
+    def heartbeat_s(self) -> float | None:
+        """When the thread in `run` gave its last sign of life, on the monotonic clock; None before the first."""
+        ...
+
     def open(self, receiver: Receiver) -> None:
         """Deliver what can be had at once; never raises and never waits for a network."""
+        ...
+
+    def fetch(self, receiver: Receiver, timeout_s: float) -> None:
+        """Deliver what can be had within that time, errors included, in the calling thread; instead of `open` and `run`.
+
+        Starts no thread, and leaves nothing open.
+        """
         ...
 
     def run(self, stopping: threading.Event) -> None:
