@@ -158,6 +158,11 @@ class Runtime:
         self._save(is_last=False)
         return not compilation.errors
 
+    def dump(self) -> Iterable[bytes] | None:
+        """Write the flags in force as one document; None where there are none, or the dialect has no such."""
+        snapshot = self.snapshot
+        return self.dialect.dump(snapshot) if snapshot is not None else None
+
     def _compile(self, delivery: Delivery) -> Compilation:
         if not delivery.documents and not (delivery.kept and self.snapshot is not None):
             # A source without an error and without news says that the flags in force are the newest.

@@ -11,14 +11,14 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import random
 
 from flagmw.core.records import Exposure, Identity, Metric
-from flagmw.events import EventWire
+from flagmw.events import EventWire, Record
 from flagmw.events.batches import Encoder
 from flagmw.events.bell import Bell
-from flagmw.events.buffer import MemoryBuffer, Record
+from flagmw.events.buffer import MemoryBuffer
 from flagmw.events.shipping import Pace, Session, Shipper
 from flagmw.lifecycle.threads import Background
 from flagmw.once import LogOnce
@@ -70,6 +70,17 @@ class DeliverySink:
         self._is_taking = False
 
     # --- taking -----------------------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Nothing is shared with other processes."""
+
+    def take_all(self, records: Sequence[Record]) -> None:
+        """Take note of several events at once."""
+        for record in records:
+            if isinstance(record, Metric):
+                self.track(record)
+            else:
+                self._take(record)
 
     def expose(self, exposure: Exposure) -> None:
         """Take note that a user was served a variation."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 
 from flagmw.core.records import Exposure, Identity, Metric
+from flagmw.events import Record
 from flagmw.status import EventCounts
 
 
@@ -19,6 +21,19 @@ class MemorySink:
         self.exposures: deque[Exposure] = deque(maxlen=capacity)
         self.metrics: deque[Metric] = deque(maxlen=capacity)
         self.identities: deque[Identity] = deque(maxlen=capacity)
+
+    def open(self) -> None:
+        """Nothing is shared with other processes."""
+
+    def take_all(self, records: Sequence[Record]) -> None:
+        """Keep several events."""
+        for record in records:
+            if isinstance(record, Exposure):
+                self.expose(record)
+            elif isinstance(record, Metric):
+                self.track(record)
+            else:
+                self.identify(record)
 
     def expose(self, exposure: Exposure) -> None:
         """Keep an exposure."""

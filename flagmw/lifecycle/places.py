@@ -6,6 +6,7 @@ folder is found and checked when a process first needs it, since a server may ch
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import os
@@ -95,10 +96,8 @@ def _make_private(folder: Path) -> None:
     Raises:
         OSError: it cannot be made, is a link or another's, or others may write to it.
     """
-    try:
+    with contextlib.suppress(FileExistsError):
         os.makedirs(folder, mode=0o700)
-    except FileExistsError:
-        pass
     info = os.lstat(folder)
     if not stat.S_ISDIR(info.st_mode):
         raise OSError("it is no folder, or a symbolic link")

@@ -9,6 +9,7 @@ from pathlib import Path
 from flagmw.core.documents import Document
 from flagmw.core.snapshot import Snapshot
 from flagmw.errors import TransportError
+from flagmw.status import Role
 from flagmw.transports import Delivery, Receiver, Source
 
 NAME = "the bootstrap document"
@@ -27,6 +28,13 @@ class OfflineSource:
 
     def __init__(self, bootstrap: bytes | Path | None) -> None:
         self._bootstrap = bootstrap
+
+    role = Role.ALONE
+    heartbeat_s: float | None = None
+
+    def fetch(self, receiver: Receiver, timeout_s: float) -> None:
+        """Deliver what can be had at once."""
+        self.open(receiver)
 
     def open(self, receiver: Receiver) -> None:
         """Deliver the document."""
@@ -60,6 +68,13 @@ class BootstrappedSource:
         self._service = service
         self.background = service.background
         self.awaited = service.awaited
+
+    role = Role.ALONE
+    heartbeat_s: float | None = None
+
+    def fetch(self, receiver: Receiver, timeout_s: float) -> None:
+        """Deliver what can be had at once."""
+        self.open(receiver)
 
     def open(self, receiver: Receiver) -> None:
         """Deliver the document, then what the service has at once."""

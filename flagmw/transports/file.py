@@ -22,6 +22,7 @@ from pathlib import Path
 from flagmw.core.documents import Document
 from flagmw.errors import TransportError
 from flagmw.lifecycle.imports import import_optional
+from flagmw.status import Role
 from flagmw.transports import Delivery, Receiver
 
 logger = logging.getLogger("flagmw")
@@ -87,6 +88,13 @@ class FileSource:
         self._seen: dict[Path, _Seen] = {}
         self._content: dict[Path, bytes] = {}
         self._complaint: str | None = None
+
+    role = Role.ALONE
+    heartbeat_s: float | None = None
+
+    def fetch(self, receiver: Receiver, timeout_s: float) -> None:
+        """Deliver what can be had at once."""
+        self.open(receiver)
 
     def open(self, receiver: Receiver) -> None:
         """Read the files and deliver them, whatever state they are in."""

@@ -6,6 +6,7 @@ import threading
 import weakref
 
 from flagmw.core.documents import Document
+from flagmw.status import Role
 from flagmw.transports import Delivery, Receiver
 
 
@@ -37,6 +38,13 @@ class MemorySource:
 
     def __init__(self, channel: MemoryChannel) -> None:
         self._channel = channel
+
+    role = Role.ALONE
+    heartbeat_s: float | None = None
+
+    def fetch(self, receiver: Receiver, timeout_s: float) -> None:
+        """Deliver what can be had at once."""
+        self.open(receiver)
 
     def open(self, receiver: Receiver) -> None:
         """Deliver the document and ask for its replacements."""

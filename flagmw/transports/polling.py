@@ -20,6 +20,7 @@ from flagmw.lifecycle.backoff import Backoff
 from flagmw.line import Interrupted, retry_after_s
 from flagmw.network import Network
 from flagmw.session import Answer, HttpSession
+from flagmw.status import Role
 from flagmw.transports import Delivery, PollWire, Receiver
 
 logger = logging.getLogger("flagmw")
@@ -84,6 +85,13 @@ class PollingSource:
         self._session = HttpSession(network, monotonic=monotonic)
         self._receiver: Receiver | None = None
         self._validators = _Validators()
+
+    role = Role.ALONE
+    heartbeat_s: float | None = None
+
+    def fetch(self, receiver: Receiver, timeout_s: float) -> None:
+        """Deliver what can be had at once."""
+        self.open(receiver)
 
     def open(self, receiver: Receiver) -> None:
         """Take note of who receives; everything comes from the network."""

@@ -29,6 +29,7 @@ from flagmw.lifecycle.waker import Waker
 from flagmw.line import Interrupted, Line, Overdue, retry_after_s
 from flagmw.network import Network
 from flagmw.once import LogOnce
+from flagmw.status import Role
 from flagmw.transports import Delivery, Receiver, StreamWire
 
 logger = logging.getLogger("flagmw")
@@ -99,6 +100,13 @@ class StreamSource:
         self._receiver: Receiver | None = None
         self._log_once = LogOnce(logger)
         self._opened_s: float | None = None
+
+    role = Role.ALONE
+    heartbeat_s: float | None = None
+
+    def fetch(self, receiver: Receiver, timeout_s: float) -> None:
+        """Deliver what can be had at once."""
+        self.open(receiver)
 
     def open(self, receiver: Receiver) -> None:
         """Take note of who receives; everything comes from the network."""
