@@ -47,6 +47,9 @@ class Fed:
     def sink(self) -> None:
         """Send nothing."""
 
+    def place(self) -> None:
+        return None
+
     def cache(self) -> None:
         """Keep nothing."""
 

@@ -7,6 +7,7 @@ most once and keeps its value, whichever thread or task of the request asks.
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -14,6 +15,7 @@ from flagmw.client import Client, User
 from flagmw.context import UserContext
 from flagmw.core import overrides
 from flagmw.core.evaluating import BAD_KEY, as_kind, unique_key
+from flagmw.core.records import Record
 from flagmw.core.snapshot import Kind, Outcome, Snapshot, Space, failed, settled, value_of
 from flagmw.evaluation import ErrorCode, Evaluation
 from flagmw.evaluations import Evaluations, flag_keys
@@ -53,6 +55,7 @@ class Flags:
         "_request",
         "_start_wait_s",
         "_switches",
+        "_told",
         "_visitors",
         "client",
         "pin",
@@ -75,6 +78,7 @@ class Flags:
         self._switches = self._memo
         self._configs = self._memo
         self._exposed: set[tuple[Any, ...]] | None = None
+        self._told: deque[Record] | tuple[()] | None = None
         self._overrides: Mapping[str, Outcome] | None = None
         self.pin: tuple[Visitor, Snapshot | None] | None = None
         self._building_in = 0
@@ -188,10 +192,27 @@ class Flags:
     def track(self, event: str, value: float | None = None, **properties: Any) -> None:
         """Tell that the user did something that experiments count; see `Client.track`."""
         context = self._pinned()[0].context
-        if context is not None:
-            self.client.track(context, event, value, **properties)
+        metric = self.client.metric(context, event, value, properties) if context is not None else None
+        if metric is not None:
+            self._tell(metric)
 
     # --- for adapters ---------------------------------------------------------------------------------------
+
+    def gather(self) -> None:
+        """Keep events from here on until `hand_over`, so that a request's cost one write; the adapter promises that."""
+        self._told = ()
+
+    def hand_over(self, *, is_last: bool = False) -> None:
+        """Have the events of this request delivered; to be called before what they tell of can be seen outside.
+
+        Args:
+            is_last: events that come later, from a thread of the request, are delivered one by one.
+        """
+        told = self._told
+        if is_last:
+            self._told = None
+        if told:
+            self._drain(told)
 
     @property
     def visitor(self) -> Visitor | None:
@@ -218,7 +239,8 @@ class Flags:
 
     def __repr__(self) -> str:
         """Tell how many flags were read, and of the user nothing."""
-        return f"<Flags: {len(self._memo) + len({**self._switches, **self._configs}.keys() - self._memo.keys())} read>"
+        memos = {id(memo): memo for memo in (self._memo, self._switches, self._configs)}
+        return f"<Flags: {sum(len(memo) for memo in memos.values())} read>"
 
     def keep(self, request: Any) -> None:
         """Find the user in this copy of the request from here on; the original refers to its accessor.
@@ -229,6 +251,14 @@ class Flags:
             self._request = request
 
     # --- inside ---------------------------------------------------------------------------------------------
+
+    def _drain(self, told: deque[Record]) -> None:
+        records = []
+        try:
+            while True:  # another thread of the request may add to it, or take from it
+                records.append(told.popleft())
+        except IndexError:
+            self.client.hand_over(records)
 
     def _pinned(self) -> tuple[Visitor, Snapshot | None]:
         pin = self.pin
@@ -267,6 +297,8 @@ class Flags:
 
     def _forget(self) -> None:
         """Let each flag be evaluated anew. What asks for the same thing by other keys has a memo of its own."""
+        if self._told == ():
+            self._told = deque()
         snapshot = self.pin[1] if self.pin is not None else None
         self._memo = {}
         apart = snapshot is not None and snapshot.switches is not snapshot.variations
@@ -309,14 +341,26 @@ class Flags:
     ) -> Outcome:
         """Settle an outcome and tell the service, once per request for one flag, user and variation."""
         outcome = settled(outcome, default)
-        if outcome.exposes and visitor.context is not None:
-            mark = (unique_key(snapshot, key, space), visitor.context.key, outcome.variation)
+        if outcome.exposes and visitor.context is not None and self.client.takes_events:
+            unique = unique_key(snapshot, key, space)
+            mark = (unique, visitor.context.key, outcome.variation)
             if self._exposed is None:
                 self._exposed = set()
             if mark not in self._exposed:
                 self._exposed.add(mark)
-                self.client.serve(snapshot, key, visitor.context, outcome, default, space)
+                exposure = self.client.exposure(snapshot, unique, visitor.context, outcome, default)
+                if exposure is not None:
+                    self._tell(exposure)
         return self.client.noted(key, outcome)
+
+    def _tell(self, record: Record) -> None:
+        told = self._told
+        if not isinstance(told, deque):
+            self.client.hand_over((record,))
+            return
+        told.append(record)
+        if self._told is not told:  # the request has ended in this very moment
+            self._drain(told)
 
     def _evaluate(self, key: Any, visitor: Visitor, snapshot: Snapshot | None, space: Space) -> Outcome:
         if visitor.context is not None:

@@ -108,12 +108,15 @@ class FlagMiddleware:
             await hold(self._client, self._start_wait_s)
             self._may_hold = False
         flags = Flags(self._client, self._visitors, scope)
+        flags.gather()
         state[STATE_KEY] = flags
         current_flags.set(flags)
 
         def send_with_headers(message: Message) -> Awaitable[None]:
-            if flags.pin is not None and message["type"] in STARTS:
-                message = _with_headers(message, flags)
+            if flags.pin is not None:
+                flags.hand_over()
+                if message["type"] in STARTS:
+                    message = _with_headers(message, flags)
             return send(message)
 
         watched: Send = send_with_headers
@@ -122,6 +125,7 @@ class FlagMiddleware:
         try:
             await self._app(scope, receive, watched)
         finally:
+            flags.hand_over(is_last=True)
             unbind(flags, before)
             if flags.pin is None:  # leave no cycle of accessor and scope for the garbage collector
                 kept = {**scope, "state": {**state}}
@@ -130,7 +134,7 @@ class FlagMiddleware:
 
 
 def _watched(viewer: PageViewer[Scope], flags: Flags, scope: Scope, send: Send) -> Send:
-    """Make a `send` that tells of the page when all of it was sent."""
+    """Make a `send` that tells of the page when the last of it is sent."""
     view: PageView | None = None
 
     async def send_and_look(message: Message) -> None:
@@ -141,10 +145,10 @@ def _watched(viewer: PageViewer[Scope], flags: Flags, scope: Scope, send: Send) 
             content_type = next((value for name, value in headers if name.lower() == b"content-type"), b"")
             if is_page(scope.get("method"), message["status"], content_type.decode("latin-1")):
                 view = viewer.begun(flags, scope)
-        await send(message)
         if view is not None and kind == "http.response.body" and not message.get("more_body", False):
-            viewer.told(view)
+            viewer.told(view)  # before the last of it is sent: after that the process may be gone
             view = None
+        await send(message)
 
     return send_and_look
 

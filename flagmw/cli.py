@@ -163,6 +163,9 @@ class _Inbox:
         self.delivery = delivery
         return True
 
+    def dump(self) -> None:
+        return None
+
 
 def _documents(path: str) -> Iterator[tuple[Document, Problem | None]]:
     """Read a flag file, or all of a directory, as a client does; what cannot be read comes with a problem.

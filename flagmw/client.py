@@ -10,7 +10,7 @@ import logging
 import math
 import time
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from os import getpid
 from types import TracebackType
@@ -19,7 +19,7 @@ from typing import Any, Self
 from flagmw.context import UserContext
 from flagmw.core import overrides
 from flagmw.core.evaluating import NOT_READY, OFFLINE, absent, as_kind, evaluate, unique_key
-from flagmw.core.records import Exposure, Identity, Metric
+from flagmw.core.records import Exposure, Identity, Metric, Record
 from flagmw.core.snapshot import Kind, Outcome, Snapshot, Space, evaluation_of, failed, settled, value_of
 from flagmw.core.text_values import boolean_word
 from flagmw.errors import ConfigError, ContextError
@@ -38,6 +38,7 @@ User = UserContext | Mapping[str, Any]
 """Whoever a flag is evaluated for; a mapping is read by `UserContext.of`."""
 
 CLOSE_TIMEOUT_S = 1.0
+WARM_TIMEOUT_S = 1.0
 MAX_SHOWN_CHARS = 200
 
 
@@ -65,11 +66,13 @@ class Client:
         self._callbacks: list[ChangeCallback] = []
         self._log_once = LogOnce(logger)
         self._created = time.time()
+        self._warmed: Snapshot | None = None
         self._processes = PerProcess(_runtime_builder(weakref.ref(self)))
 
     def build_runtime(self, inherited: Snapshot | None) -> Runtime:
         """Make this process's runtime; for `PerProcess` only."""
         active = not self._offline and not self._closed
+        inherited = inherited if inherited is not None else self._warmed
         runtime = Runtime(self._provider, inherited, self._callbacks, active=active)
         weakref.finalize(self, runtime.ask_to_stop).atexit = False
         return runtime
@@ -100,6 +103,25 @@ class Client:
         """
         self.start()
         return self._processes.get().ready.wait(timeout)
+
+    def warm(self, timeout: float = WARM_TIMEOUT_S) -> bool:
+        """Fetch the flags here and now, for the processes that will be forked from this one.
+
+        Starts no thread and leaves nothing open, so it is safe in a master that preloads the app. This process itself
+        starts to sync with its first use of the client, as any other.
+
+        Args:
+            timeout: how long that may take at most, in seconds.
+
+        Returns:
+            Whether flags are there.
+        """
+        runtime = self._processes.peek()
+        if runtime is None and not self._offline and not self._closed:
+            runtime = Runtime(self._provider, self._warmed, (), active=False)
+            runtime.fetch(self._provider.source(), timeout)
+            self._warmed = runtime.snapshot
+        return runtime is not None and (runtime.snapshot is not None or runtime.ready.wait(timeout))
 
     def flush(self, timeout: float = CLOSE_TIMEOUT_S) -> bool:
         """Deliver the events that are waiting.
@@ -304,7 +326,9 @@ class Client:
         """Settle an outcome for a caller, and tell the service that it was served."""
         outcome = self.with_default(key, settled(outcome, default))
         if outcome.exposes and type(context) is UserContext:
-            self._expose(runtime, snapshot, key, context, outcome, default)
+            exposure = self._exposure(runtime, snapshot, key, context, outcome, default)
+            if exposure is not None and runtime.sink is not None:
+                runtime.sink.expose(exposure)
         return outcome
 
     # --- telling the service ----------------------------------------------------------------------------------
@@ -318,9 +342,15 @@ class Client:
             value: a finite number; None is 1 for services that need one.
             **properties: JSON values that describe it.
         """
+        metric = self.metric(user, event, value, properties)
+        if metric is not None:
+            self.hand_over((metric,))
+
+    def metric(self, user: User, event: str, value: float | None, properties: Mapping[str, Any]) -> Metric | None:
+        """Make what `track` tells; None for what cannot be told, which is logged, and where nobody takes it."""
         runtime = self._processes.get()
         if runtime.sink is None:
-            return
+            return None
         try:
             context = self._read_user(runtime, user)
             if not isinstance(event, str) or not event:
@@ -329,11 +359,16 @@ class Client:
                 isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value)
             ):
                 raise ContextError("the event's value must be a finite number")
-            metric = Metric(event=event, context=context, value=value, properties=properties, at_s=time.time())
         except ContextError as error:
             self._log_once(logging.WARNING, ("track", str(error)), "an event was not tracked: %s", error)
-            return
-        runtime.sink.track(metric)
+            return None
+        return Metric(event=event, context=context, value=value, properties=properties, at_s=time.time())
+
+    def hand_over(self, records: Sequence[Record]) -> None:
+        """Have events delivered; they are safe when this returns, see `EventOptions`. Never raises, never waits."""
+        sink = self._processes.get().sink
+        if sink is not None:
+            sink.take_all(records)
 
     def identify(self, user: User, operations: Mapping[str, Any] | None = None) -> None:
         """Tell the flag service who a user is, without an event; never raises.
@@ -419,17 +454,24 @@ class Client:
         is_direct = not isinstance(value, (dict, list))
         return replace(outcome, value=value, uses_default=False, direct=is_direct, kinds=kinds)
 
-    def serve(
-        self,
-        snapshot: Snapshot | None,
-        key: str | int,
-        context: UserContext,
-        outcome: Outcome,
-        default: Any,
-        space: Space,
-    ) -> None:
-        """Tell the service that a settled outcome was served."""
-        self._expose(self._processes.get(), snapshot, unique_key(snapshot, key, space), context, outcome, default)
+    @property
+    def takes_events(self) -> bool:
+        """Whether anybody is told what was served."""
+        return self._processes.get().sink is not None
+
+    def exposure(
+        self, snapshot: Snapshot | None, key: str, context: UserContext, outcome: Outcome, default: Any
+    ) -> Exposure | None:
+        """Make what tells the service that a settled outcome was served; None when it is not to be told.
+
+        Args:
+            snapshot: what was evaluated.
+            key: the flag's unique key.
+            context: the user.
+            outcome: settled.
+            default: the caller's.
+        """
+        return self._exposure(self._processes.get(), snapshot, key, context, outcome, default)
 
     def evaluation(self, outcome: Outcome, key: str | int, default: Any, snapshot: Snapshot | None) -> Evaluation:
         """Give the full answer of an outcome."""
@@ -451,7 +493,7 @@ class Client:
         except Exception as error:  # a mapping of the caller's may do anything
             raise ContextError(f"reading the user raised {type(error).__name__}") from None
 
-    def _expose(
+    def _exposure(
         self,
         runtime: Runtime,
         snapshot: Snapshot | None,
@@ -459,13 +501,12 @@ class Client:
         context: UserContext,
         outcome: Outcome,
         default: Any,
-    ) -> None:
-        sink = runtime.sink
-        if sink is None or snapshot is None or key in overrides.current:
-            return
-        sink.expose(Exposure(key, context, outcome, snapshot.revision, time.time(), default))
+    ) -> Exposure | None:
+        if runtime.sink is None or snapshot is None or key in overrides.current:
+            return None
         if outcome.in_experiment and context.key is not None:
             runtime.note_participant(context.key)
+        return Exposure(key, context, outcome, snapshot.revision, time.time(), default)
 
     def noted(self, key: str | int, outcome: Outcome) -> Outcome:
         """Log what is wrong with an outcome, once per flag and cause, and give it back."""
@@ -515,7 +556,6 @@ def _runtime_builder(client: weakref.ref[Client]) -> Callable[[Runtime | None], 
         owner = client()
         if owner is None:
             raise RuntimeError("a client was used after it was dropped")
-        inherited = previous.snapshot if previous is not None else None
-        return owner.build_runtime(inherited)
+        return owner.build_runtime(previous.snapshot if previous is not None else None)
 
     return build

@@ -19,9 +19,10 @@ from flagmw.core.snapshot import Snapshot, changed_keys
 from flagmw.dialects import Compilation, Dialect
 from flagmw.errors import AuthError, DocumentError, FlagmwError, TransportError
 from flagmw.events import Sink
+from flagmw.lifecycle.places import StatePlace
 from flagmw.lifecycle.threads import Background
 from flagmw.once import LogOnce
-from flagmw.status import State, Status
+from flagmw.status import Role, State, Status
 from flagmw.transports import Delivery, Source
 
 logger = logging.getLogger("flagmw")
@@ -55,6 +56,10 @@ class Provider(Protocol):
 
     def cache(self) -> Cache | None:
         """Give what keeps the last good flags for the next start; None when they are not kept."""
+        ...
+
+    def place(self) -> StatePlace | None:
+        """Give the folder where the processes of the host meet; None when they have nothing in common."""
         ...
 
 
@@ -108,6 +113,8 @@ class Runtime:
         self._save_after_s = 0.0
         self._hold_until_s: float | None = None
         self._awaited = False
+        self._agreed_s: float | None = None
+        self._source: Source | None = None
         self._background: Background | None = None
         if inherited is not None:
             self.ready.set()
@@ -117,11 +124,14 @@ class Runtime:
             self._open(source, provider.cache() if active else None)
 
     def _open(self, source: Source, cache: Cache | None) -> None:
+        self._source = source
         self._awaited = source.awaited
         kept = cache.load() if cache is not None and self.snapshot is None else None
         if kept is not None:
             self.deliver(Delivery(documents=(Document(name="the flags kept on disk", content=kept),), is_stale=True))
         source.open(self)
+        if self.sink is not None:
+            self.sink.open()
         self._cache = cache
         self._opened = True
         if source.background:
@@ -139,6 +149,8 @@ class Runtime:
         if self.pid != os.getpid():
             return False
         with self._delivering:
+            if delivery.error is None and not delivery.is_stale:
+                self._agreed_s = time.monotonic()
             before = self.snapshot
             compilation = self._compile(delivery)
             after = compilation.snapshot
@@ -157,6 +169,10 @@ class Runtime:
             self._tell(changed_keys(before, after))
         self._save(is_last=False)
         return not compilation.errors
+
+    def fetch(self, source: Source, timeout_s: float) -> None:
+        """Take what a source can bring within that time, in the calling thread, and let go of it."""
+        source.fetch(self, timeout_s)
 
     def dump(self) -> Iterable[bytes] | None:
         """Write the flags in force as one document; None where there are none, or the dialect has no such."""
@@ -299,15 +315,23 @@ class Runtime:
 
     def status(self) -> Status:
         """Tell how things are."""
-        snapshot = self.snapshot
+        snapshot, source, now_s = self.snapshot, self._source, time.monotonic()
+        heartbeat_s = source.heartbeat_s if source is not None else None
+        agreed_s = self._agreed_s
+        if source is not None and source.agreed_s is not None and self._error is None:
+            agreed_s = max(source.agreed_s, agreed_s or 0.0)
         return Status(
             state=self._state,
             since=self._since,
             error=self._error,
             revision=snapshot.revision if snapshot is not None else "",
-            age_s=time.monotonic() - self._arrived_s if snapshot is not None else None,
+            age_s=now_s - self._arrived_s if snapshot is not None else None,
             flags=len(snapshot.flags) if snapshot is not None else 0,
             events=self.sink.counts() if self.sink is not None else None,
+            pid=self.pid,
+            role=source.role if source is not None else Role.ALONE,
+            heartbeat_age_s=None if heartbeat_s is None else now_s - heartbeat_s,
+            revision_age_s=None if agreed_s is None or snapshot is None else now_s - agreed_s,
         )
 
     def ask_to_stop(self) -> None:

@@ -82,6 +82,7 @@ class FlagMiddleware:
         if before is not None and before.client is self._client and environ.get(ENVIRON_KEY) is before:
             return self._app(environ, start_response)  # installed twice
         flags = Flags(self._client, self.visitors, environ, self._start_wait_s)
+        flags.gather()
         environ[ENVIRON_KEY] = flags
         current_flags.set(flags)
         response = self._respond(flags, before, environ, start_response)
@@ -141,6 +142,7 @@ class _Response:
         self.begun = True
         status, headers, exc_info = held
         if self._flags.pin is not None:
+            self._flags.hand_over(is_last=True)
             vary = [value for name, value in headers if name.lower() == "vary"]
             headers = [*headers, *self._flags.response_headers(vary)]
         if exc_info:
@@ -158,6 +160,7 @@ class _Response:
         """Take the accessor back, and leave no cycle of accessor and environ for the garbage collector."""
         self.is_open = False
         flags, environ = self._flags, self._environ
+        flags.hand_over(is_last=True)
         if current_flags.get() is flags:
             current_flags.set(self._before)
         if flags.pin is None and environ.get(ENVIRON_KEY) is flags:

@@ -9,7 +9,7 @@ import pytest
 
 from flagmw.binding import current_flags
 from flagmw.core import overrides
-from flagmw.lifecycle import threads
+from flagmw.lifecycle import places, threads
 from tests.leaks import Watch
 
 pytest_plugins = ["pytester"]
@@ -41,6 +41,12 @@ def _no_secret_is_logged(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     leaks = request.config.stash[WATCH].take()
     assert not leaks, f"{len(leaks)} log records hold a secret, the first from {leaks[0].split()[0]}"
+
+
+@pytest.fixture(autouse=True)
+def _meeting_place(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the processes of a test meet nobody else's."""
+    monkeypatch.setenv(places.VARIABLE, str(tmp_path_factory.mktemp("state", numbered=True)))
 
 
 @pytest.fixture(autouse=True)

@@ -60,6 +60,7 @@ class FlagMiddleware:
         try:
             response: HttpResponseBase = self._get_response(request)  # type: ignore[assignment]  # sync by `__init__`
         except BaseException:
+            flags.hand_over(is_last=True)
             unbind(flags, before)
             raise
         if _is_told_of(request, response):
@@ -72,6 +73,7 @@ class FlagMiddleware:
         try:
             response: HttpResponseBase = await self._get_response(request)  # type: ignore[misc]  # async by `__init__`
         except BaseException:
+            flags.hand_over(is_last=True)
             unbind(flags, before)
             raise
         if _is_told_of(request, response):
@@ -86,6 +88,7 @@ def _begin(request: HttpRequest) -> tuple[Flags, Flags | None]:
     """Make a request's flags and let `flagmw.flags` stand for them; it stood for the second that is returned."""
     now, before = setup(), current_flags.get()
     flags = Flags(now.client, now.visitors, request, now.start_wait_s)
+    flags.gather()
     request.flags = flags  # type: ignore[attr-defined]  # see `FlagsRequest`
     current_flags.set(flags)
     return flags, before
@@ -106,6 +109,7 @@ def _tell_of_page(request: HttpRequest, flags: Flags) -> None:
 def _finish(request: HttpRequest, response: HttpResponseBase, flags: Flags, before: Flags | None) -> HttpResponseBase:
     """Add to a response what it needs because of what was read, and unbind, at once or when it has been sent."""
     visitor = flags.visitor
+    flags.hand_over(is_last=True)
     if visitor is not None:
         patch_vary_headers(response, ("Cookie",))
         ids = setup().visitors.ids

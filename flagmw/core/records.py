@@ -61,3 +61,7 @@ class Identity:
     context: UserContext
     operations: Mapping[str, Any] | None
     at_s: float
+
+
+Record = Exposure | Metric | Identity
+"""An event as it is taken from the caller."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from flagmw.core.records import Exposure, Identity, Metric
+from flagmw.core.records import Exposure, Identity, Metric, Record
 from flagmw.status import EventCounts
 
 Item = tuple[str, bytes]
@@ -53,10 +53,6 @@ class EventWire(Protocol):
     def body(self, items: Sequence[Item]) -> bytes:
         """Put items together to one request's body."""
         ...
-
-
-Record = Exposure | Metric | Identity
-"""An event as it is taken from the caller."""
 
 
 class Sink(Protocol):

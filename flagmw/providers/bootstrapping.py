@@ -31,6 +31,7 @@ class OfflineSource:
 
     role = Role.ALONE
     heartbeat_s: float | None = None
+    agreed_s: float | None = None
 
     def fetch(self, receiver: Receiver, timeout_s: float) -> None:
         """Deliver what can be had at once."""
@@ -71,6 +72,7 @@ class BootstrappedSource:
 
     role = Role.ALONE
     heartbeat_s: float | None = None
+    agreed_s: float | None = None
 
     def fetch(self, receiver: Receiver, timeout_s: float) -> None:
         """Deliver what can be had at once."""

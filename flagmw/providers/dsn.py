@@ -256,6 +256,8 @@ _COMMON_OPTIONS: Mapping[str, Callable[[str, str], Any]] = {
     "offline": _flag,
     "bootstrap": _text,
     "cache_dir": _text,
+    "shared": _flag,
+    "state_dir": _text,
     "events": _flag,
 }
 
@@ -269,7 +271,11 @@ _GROUPED: Mapping[str, tuple[str, str, Callable[[str, str], Any]]] = {
     "first_retry_delay_s": ("stream", "first_retry_delay_s", _number),
     "max_retry_delay_s": ("stream", "max_retry_delay_s", _number),
     "event_flush_interval_s": ("events", "flush_interval_s", _number),
+    "event_durability": ("events", "durability", _text),
     "event_capacity": ("events", "capacity", _count),
+    "max_spool_bytes": ("events", "max_spool_bytes", _count),
+    "max_spool_age_s": ("events", "max_spool_age_s", _number),
+    "exit_timeout_s": ("events", "exit_timeout_s", _number),
 }
 """Options that are part of a value: the value's option, the name in it, and what reads the text."""
 

@@ -11,6 +11,7 @@ from typing import Any, Unpack
 from flagmw.dialects import Dialect
 from flagmw.dialects.featbit import FeatBitDialect, FeatBitEvents, FeatBitPoll, FeatBitStream, check_env_secret
 from flagmw.events import Sink
+from flagmw.lifecycle.places import StatePlace
 from flagmw.providers.options import (
     HTTP_SCHEMES,
     STREAM_SCHEMES,
@@ -24,7 +25,7 @@ from flagmw.providers.options import (
     check_secret,
     check_url,
 )
-from flagmw.providers.parts import make_cache, make_polling, make_sink, make_source, make_streaming
+from flagmw.providers.parts import make_cache, make_place, make_polling, make_sink, make_source, make_streaming
 from flagmw.transports import Source
 from flagmw.transports.cache import SnapshotCache
 
@@ -111,3 +112,7 @@ class FeatBit:
     def cache(self) -> SnapshotCache | None:
         """Make what keeps the last good flags; None without `cache_dir`."""
         return make_cache(self.options, "featbit", self.env_secret)
+
+    def place(self) -> StatePlace | None:
+        """Give the folder where the processes of the host meet; None when offline."""
+        return make_place(self.options, "featbit", self.env_secret, self.streaming_url, self.event_url)

@@ -16,6 +16,7 @@ from flagmw.dialects.featureflag_co import (
     check_env_secret,
 )
 from flagmw.events import Sink
+from flagmw.lifecycle.places import StatePlace
 from flagmw.providers.options import (
     HTTP_SCHEMES,
     STREAM_SCHEMES,
@@ -27,7 +28,7 @@ from flagmw.providers.options import (
     check_secret,
     check_url,
 )
-from flagmw.providers.parts import make_cache, make_sink, make_source, make_streaming
+from flagmw.providers.parts import make_cache, make_place, make_sink, make_source, make_streaming
 from flagmw.transports import Source
 from flagmw.transports.cache import SnapshotCache
 
@@ -101,3 +102,7 @@ class FeatureFlagCo:
     def cache(self) -> SnapshotCache | None:
         """Make what keeps the last good flags; None without `cache_dir`."""
         return make_cache(self.options, "featureflag_co", self.env_secret)
+
+    def place(self) -> StatePlace | None:
+        """Give the folder where the processes of the host meet; None when offline."""
+        return make_place(self.options, "featureflag_co", self.env_secret, self.streaming_uri, self.base_uri)

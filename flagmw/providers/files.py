@@ -112,5 +112,8 @@ class FlagFile:
         """Files take no events."""
         return None
 
+    def place(self) -> None:
+        """Nothing is shared: files are at hand in every process."""
+
     def cache(self) -> None:
         """Files are at hand at the next start."""

@@ -17,6 +17,7 @@ from flagmw.dialects.hackle import (
     check_sdk_key,
 )
 from flagmw.events import Sink
+from flagmw.lifecycle.places import StatePlace
 from flagmw.providers.options import (
     HTTP_SCHEMES,
     CommonOptions,
@@ -25,7 +26,7 @@ from flagmw.providers.options import (
     check_secret,
     check_url,
 )
-from flagmw.providers.parts import make_cache, make_polling, make_sink, make_source
+from flagmw.providers.parts import make_cache, make_place, make_polling, make_sink, make_source
 from flagmw.transports import Source
 from flagmw.transports.cache import SnapshotCache
 
@@ -102,3 +103,7 @@ class Hackle:
     def cache(self) -> SnapshotCache | None:
         """Make what keeps the last good workspace; None without `cache_dir`."""
         return make_cache(self.options, "hackle", self.sdk_key)
+
+    def place(self) -> StatePlace | None:
+        """Give the folder where the processes of the host meet; None when offline."""
+        return make_place(self.options, "hackle", self.sdk_key, self.sdk_url, self.event_url)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TypedDict, cast
+from typing import Any, Literal, TypedDict, cast, get_args
 from urllib.parse import urlsplit
 
 from flagmw.core.documents import as_json
@@ -27,28 +27,51 @@ HTTP_SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
 
 MAX_URL_CHARS = 2_000
 
+LEAST_SPOOL_BYTES = 64 * 1024
+"""With less, not even a handful of events would fit into each process's file."""
+
+Durability = Literal["process", "memory"]
+"""What events outlive: the process that took them, or nothing."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventOptions:
-    """How exposures and metrics are delivered.
+    """How exposures and metrics are kept and delivered.
 
     Args:
         flush_interval_s: how long an event waits for others to travel with; None is what the service's own client does.
-        capacity: how many events may wait, a few hundred bytes each; more are dropped and counted.
+        durability: "process" keeps events in a file until they are delivered, so that they outlive the process;
+            "memory" does not. Where there is no private folder for the file, it is memory all the same.
+        capacity: how many events may wait in memory, a few hundred bytes each; more are dropped and counted.
+        max_spool_bytes: how much the events of all processes of the host may take on disk; the oldest are dropped for
+            newer ones, and counted.
+        max_spool_age_s: events that could not be delivered for so long are dropped, and counted.
+        exit_timeout_s: for how long the last events are delivered when a process leaves; what is left then waits in
+            the file for another process.
 
     Raises:
         ConfigError: a setting is out of its range.
     """
 
     flush_interval_s: float | None = None
+    durability: Durability = "process"
     capacity: int = 10_000
+    max_spool_bytes: int = 64 * 1024 * 1024
+    max_spool_age_s: float = 7 * 24 * 3600.0
+    exit_timeout_s: float = 1.0
 
     def __post_init__(self) -> None:
         """Check the settings."""
         if self.flush_interval_s is not None:
             check_seconds("flush_interval_s", self.flush_interval_s)
-        if isinstance(self.capacity, bool) or not isinstance(self.capacity, int) or self.capacity <= 0:
-            raise ConfigError(f"capacity must be an int above 0, got {_shown(self.capacity)}")
+        if self.durability not in get_args(Durability):
+            raise ConfigError('durability must be "process" or "memory"')
+        for name, least in (("capacity", 0), ("max_spool_bytes", LEAST_SPOOL_BYTES)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value <= least:
+                raise ConfigError(f"{name} must be an int above {least}, got {_shown(value)}")
+        for name in ("max_spool_age_s", "exit_timeout_s"):
+            check_seconds(name, getattr(self, name))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +109,8 @@ class CommonOptions(TypedDict, total=False):
     offline: bool
     bootstrap: Mapping[str, Any] | str | os.PathLike[str] | None
     cache_dir: str | os.PathLike[str] | None
+    shared: bool
+    state_dir: str | os.PathLike[str] | None
     events: EventOptions | bool
     network: Network
 
@@ -99,6 +124,9 @@ class ServiceOptions:
         bootstrap: the document that the service would send, as a mapping or as the path of a JSON file. In force until
             the service answers.
         cache_dir: a folder in which the last good flags are kept for the next start; None keeps none.
+        shared: whether one process of the host keeps the connection, and the others take its flags.
+        state_dir: the folder where the processes of the host meet, and events wait; only this user may look into it.
+            None takes FLAGMW_STATE_DIR, or a folder among the temporary files.
         events: whether exposures and metrics are delivered, or how.
         network: timeouts, proxy, certificates.
 
@@ -109,6 +137,8 @@ class ServiceOptions:
     offline: bool = False
     bootstrap: bytes | Path | None = field(default=None, repr=False)
     cache_dir: Path | None = None
+    shared: bool = True
+    state_dir: Path | None = None
     events: EventOptions | None = field(default_factory=EventOptions)
     network: Network = field(default_factory=Network)
 
@@ -130,12 +160,16 @@ class ServiceOptions:
         options = {**given}
         offline = options.get("offline", False)
         check_bool("offline", offline)
+        shared = options.get("shared", True)
+        check_bool("shared", shared)
         network = options.get("network", Network())
         check_kind("network", network, Network)
         return cls(
             offline=bool(offline),
             bootstrap=_bootstrap(options.get("bootstrap")),
-            cache_dir=_cache_dir(options.get("cache_dir")),
+            cache_dir=_folder("cache_dir", options.get("cache_dir")),
+            shared=bool(shared),
+            state_dir=_folder("state_dir", options.get("state_dir")),
             events=_events(options.get("events", True)),
             network=cast("Network", network),
         )
@@ -266,12 +300,12 @@ def _bootstrap(value: object) -> bytes | Path | None:
     )
 
 
-def _cache_dir(value: object) -> Path | None:
+def _folder(name: str, value: object) -> Path | None:
     if value is None:
         return None
     if isinstance(value, (str, os.PathLike)):
-        return _path("cache_dir", value)
-    raise ConfigError(f"cache_dir must be the path of a folder, got {type(value).__name__}")
+        return _path(name, value)
+    raise ConfigError(f"{name} must be the path of a folder, got {type(value).__name__}")
 
 
 def _path(name: str, value: str | os.PathLike[str]) -> Path:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from flagmw.events import EventWire, Sink
 from flagmw.events.delivery import DeliverySink
+from flagmw.lifecycle.places import StatePlace
 from flagmw.providers.bootstrapping import BootstrappedSource, OfflineSource
 from flagmw.providers.options import ServiceOptions, StreamOptions
 from flagmw.session import HttpSession
@@ -44,6 +45,17 @@ def make_streaming(options: ServiceOptions, wire: StreamWire, stream: StreamOpti
 def make_polling(options: ServiceOptions, wire: PollWire, poll_interval_s: float) -> Source:
     """Make a source that asks at intervals."""
     return PollingSource(wire, options.network, interval_s=poll_interval_s)
+
+
+def make_place(options: ServiceOptions, service: str, *identity: str) -> StatePlace | None:
+    """Give the folder where the processes of the host that use this environment meet; None when offline.
+
+    Args:
+        options: of the provider.
+        service: the flag service, for people who look into the folder.
+        *identity: the environment's secret and the service's addresses; only a hash of them is seen.
+    """
+    return None if options.offline else StatePlace(options.state_dir, service, identity)
 
 
 def make_sink(options: ServiceOptions, wire: Callable[[], EventWire], flush_interval_s: float) -> Sink | None:

@@ -60,6 +60,9 @@ class Static:
         """Give the sink that was passed."""
         return self._sink
 
+    def place(self) -> None:
+        """Nothing is shared."""
+
     def cache(self) -> None:
         """There is nothing to keep."""
 

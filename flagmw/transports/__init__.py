@@ -90,6 +90,14 @@ class Source(Protocol):
         """When the thread in `run` gave its last sign of life, on the monotonic clock; None before the first."""
         ...
 
+    @property
+    def agreed_s(self) -> float | None:
+        """When what was delivered was last known to be the newest, on the monotonic clock, even without a delivery.
+
+        None where only deliveries tell: one without an error says that nothing newer is there.
+        """
+        ...
+
     def open(self, receiver: Receiver) -> None:
         """Deliver what can be had at once; never raises and never waits for a network."""
         ...

@@ -88,6 +88,7 @@ class PollingSource:
 
     role = Role.ALONE
     heartbeat_s: float | None = None
+    agreed_s: float | None = None
 
     def fetch(self, receiver: Receiver, timeout_s: float) -> None:
         """Deliver what can be had at once."""

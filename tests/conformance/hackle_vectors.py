@@ -20,6 +20,7 @@ from flagmw.dialects.hackle.buckets import slot_number
 from flagmw.evaluation import Evaluation
 from flagmw.events import Item
 from flagmw.events.memory import MemorySink
+from flagmw.status import Role
 from flagmw.transports import Receiver, Source
 from flagmw.transports.memory import MemoryChannel, MemorySource
 
@@ -48,6 +49,12 @@ class Silent:
     background = False
     local = True
     awaited = False
+    role = Role.ALONE
+    heartbeat_s: float | None = None
+    agreed_s: float | None = None
+
+    def fetch(self, receiver: Receiver, timeout_s: float) -> None:
+        self.open(receiver)
 
     def open(self, receiver: Receiver) -> None:
         pass
@@ -78,6 +85,9 @@ class Provider:
 
     def sink(self) -> MemorySink:
         return self.told
+
+    def place(self) -> None:
+        return None
 
     def cache(self) -> None:
         return None

@@ -18,6 +18,7 @@ from flagmw.dialects import Dialect
 from flagmw.evaluation import Evaluation
 from flagmw.events import EventWire
 from flagmw.events.memory import MemorySink
+from flagmw.status import Role
 from flagmw.transports import Delivery, Receiver, StreamWire
 from tests.conformance.flagd_vectors import same
 
@@ -30,9 +31,15 @@ class Messages:
     background = False
     local = True
     awaited = True
+    role = Role.ALONE
+    heartbeat_s: float | None = None
+    agreed_s: float | None = None
 
     def __init__(self) -> None:
         self._receiver: Receiver | None = None
+
+    def fetch(self, receiver: Receiver, timeout_s: float) -> None:
+        self.open(receiver)
 
     def open(self, receiver: Receiver) -> None:
         self._receiver = receiver
@@ -84,6 +91,9 @@ class Provider:
 
     def sink(self) -> MemorySink:
         return self.sent
+
+    def place(self) -> None:
+        return None
 
     def cache(self) -> None:
         return None

@@ -87,6 +87,9 @@ class Experimenting:
     def sink(self) -> MemorySink:
         return self.events
 
+    def place(self) -> None:
+        return None
+
     def cache(self) -> None:
         return None
 

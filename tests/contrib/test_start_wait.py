@@ -30,6 +30,7 @@ from flagmw.dialects.flagd import FlagdDialect
 from flagmw.events import Sink
 from flagmw.registry import forget_client, get_client
 from flagmw.runtime import Runtime
+from flagmw.status import Role
 from flagmw.transports import Delivery, Receiver
 from flagmw_flask import Flags
 from flagmw_starlette import FlagMiddleware
@@ -58,6 +59,9 @@ class Late:
     background = True
     local = False
     awaited = True
+    role = Role.ALONE
+    heartbeat_s: float | None = None
+    agreed_s: float | None = None
 
     def __init__(self, kept: str | None = None, late_s: float | None = None) -> None:
         self._kept = kept
@@ -80,6 +84,9 @@ class Late:
     def sink(self) -> Sink | None:
         return None
 
+    def place(self) -> None:
+        return None
+
     def cache(self) -> Late:
         return self
 
@@ -88,6 +95,9 @@ class Late:
 
     def save(self, pieces: Iterable[bytes]) -> None:
         raise AssertionError("flags of this dialect are not kept")
+
+    def fetch(self, receiver: Receiver, timeout_s: float) -> None:
+        self.open(receiver)
 
     def open(self, receiver: Receiver) -> None:
         self._receiver = receiver

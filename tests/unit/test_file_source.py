@@ -173,6 +173,9 @@ class Receiver:
 
     snapshot = None
 
+    def dump(self) -> None:
+        return None
+
     def deliver(self, delivery: Delivery) -> bool:
         self.content = delivery.documents[0].content
         return True

@@ -287,6 +287,9 @@ class Inbox:
         self.snapshot = snapshot
         self.deliveries: list[Delivery] = []
 
+    def dump(self) -> None:
+        return None
+
     def deliver(self, delivery: Delivery) -> bool:
         self.deliveries.append(delivery)
         return True

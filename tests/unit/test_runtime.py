@@ -17,6 +17,7 @@ from flagmw.dialects import Compilation
 from flagmw.dialects.flagd import FlagdDialect
 from flagmw.events import Sink
 from flagmw.runtime import Runtime
+from flagmw.status import Role
 from flagmw.transports import Delivery, Receiver
 
 USER = UserContext("u1")
@@ -42,6 +43,9 @@ class Lines:
     background = False
     local = False
     awaited = True
+    role = Role.ALONE
+    heartbeat_s: float | None = None
+    agreed_s: float | None = None
 
     def dialect(self) -> Dialect:
         return Dialect(fractional="v2", wall_clock=lambda: 0.0)
@@ -50,6 +54,9 @@ class Lines:
         return self
 
     def sink(self) -> Sink | None:
+        return None
+
+    def place(self) -> None:
         return None
 
     def cache(self) -> Lines:
@@ -62,6 +69,9 @@ class Lines:
         if self.problem is not None:
             raise self.problem
         self.saved.append(b"".join(pieces))
+
+    def fetch(self, receiver: Receiver, timeout_s: float) -> None:
+        self.open(receiver)
 
     def open(self, receiver: Receiver) -> None:
         self.receivers.append(receiver)

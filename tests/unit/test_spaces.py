@@ -58,6 +58,9 @@ class Provider:
     def sink(self) -> MemorySink:
         return self.kept
 
+    def place(self) -> None:
+        return None
+
     def cache(self) -> None:
         return None
 

@@ -1,0 +1,75 @@
+"""Texts of events at the price of a request: what many events share is written once. Needs nothing of any service."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from json import JSONEncoder
+
+from flagmw.context import UserContext
+from flagmw.core.records import Exposure
+from flagmw.core.snapshot import Outcome
+
+MAX_KEPT_CHARS = 4_000_000
+"""How much text is kept for outcomes; when it is more, writing begins anew."""
+
+Pieces = tuple[str, ...]
+"""A text with gaps for what differs from event to event."""
+
+json_text = JSONEncoder().encode
+"""What `json.dumps` gives, without its look at options."""
+
+
+class UserTexts:
+    """Gives what is written of a user; the events of one request are mostly of one, whose text is written once.
+
+    Args:
+        write: makes the text of a user.
+    """
+
+    __slots__ = ("_last", "_write")
+
+    def __init__(self, write: Callable[[UserContext], str]) -> None:
+        self._last: tuple[UserContext | None, str] = (None, "")
+        self._write = write
+
+    def __call__(self, context: UserContext) -> str:
+        """Give the text of a user; from any thread, since user and text are replaced together."""
+        known, text = self._last
+        if known is not context:
+            text = self._write(context)
+            self._last = (context, text)
+        return text
+
+
+class OutcomeTexts:
+    """Gives what is written of an outcome, once for as long as the flags stay the same.
+
+    By identity, since outcomes are made when a flag is compiled, and shared by all who are served alike.
+
+    Args:
+        write: makes the pieces of an exposure, of nothing but its flag key and its outcome.
+    """
+
+    __slots__ = ("_chars", "_kept", "_write")
+
+    def __init__(self, write: Callable[[Exposure], Pieces]) -> None:
+        self._write = write
+        # With the outcome, which therefore lives, so that no other can have its identity.
+        self._kept: tuple[str, dict[int, tuple[Outcome, str, Pieces]]] = ("", {})
+        self._chars = 0
+
+    def __call__(self, exposure: Exposure) -> Pieces:
+        """Give the pieces of an exposure; from any thread."""
+        revision, kept = self._kept
+        if revision != exposure.revision or self._chars > MAX_KEPT_CHARS:
+            kept = {}
+            self._kept = (exposure.revision, kept)
+            self._chars = 0
+        outcome = exposure.outcome
+        known = kept.get(id(outcome))
+        if known is not None and known[1] == exposure.flag_key:
+            return known[2]
+        pieces = self._write(exposure)
+        kept[id(outcome)] = (outcome, exposure.flag_key, pieces)
+        self._chars += sum(map(len, pieces))
+        return pieces

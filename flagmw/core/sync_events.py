@@ -1,0 +1,67 @@
+"""Events of featureflag.co and FeatBit: a user, and what is told of the user. What their two dialects have in common.
+
+Source: featureflag.co reference, sections 14.6 and 15; FeatBit reference, section 13.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from flagmw.context import UserContext
+from flagmw.core.event_texts import OutcomeTexts, Pieces, UserTexts, json_text
+from flagmw.core.records import Exposure
+
+KIND = "track"
+
+Item = tuple[str, bytes]
+Told = tuple[Mapping[str, Any], Mapping[str, Any]]
+"""What is told of a variation, before and after the time at which it was served."""
+
+
+class SyncEvents:
+    """Writes events of users.
+
+    Args:
+        user: gives what the service is told of a user.
+        member: the name of what holds the variations that a user was served.
+        told: gives what is told of an exposure's variations, none where the service is told nothing.
+    """
+
+    def __init__(
+        self, user: Callable[[UserContext], Mapping[str, Any]], member: str, told: Callable[[Exposure], Sequence[Told]]
+    ) -> None:
+        self._user_text = UserTexts(lambda context: f'{{"user": {json_text(user(context))}')
+        self._pieces = OutcomeTexts(lambda exposure: _pieces(member, told(exposure)))
+
+    def exposure(self, exposure: Exposure) -> Sequence[Item]:
+        """Write that a user was served variations; nothing for a user without a key."""
+        context = exposure.context
+        pieces = self._pieces(exposure)
+        if not pieces or not context.key:
+            return ()
+        timestamp = str(int(exposure.at_s * 1000))
+        return ((KIND, (self._user_text(context) + timestamp.join(pieces)).encode()),)
+
+    def about(self, context: UserContext, told: Mapping[str, Any]) -> Sequence[Item]:
+        """Write something else about a user; nothing for one without a key."""
+        if not context.key:
+            return ()
+        rest = f", {json_text(told)[1:]}" if told else "}"
+        return ((KIND, (self._user_text(context) + rest).encode()),)
+
+
+def body_of(items: Sequence[Item]) -> bytes:
+    """Put items together to one JSON array."""
+    return b"[" + b", ".join(text for _, text in items) + b"]"
+
+
+def _pieces(member: str, told: Sequence[Told]) -> Pieces:
+    """Give the text that follows the user, with gaps for the times; nothing of nothing."""
+    if not told:
+        return ()
+    pieces, text = [], f', "{member}": ['
+    for before, after in told:
+        pieces.append(f'{text}{json_text(before)[:-1]}, "timestamp": ')
+        text = f", {json_text(after)[1:]}, "
+    return (*pieces, f"{text[:-2]}]}}")
