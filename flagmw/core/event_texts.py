@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from json import JSONEncoder
+from json.encoder import encode_basestring_ascii
 
 from flagmw.context import UserContext
 from flagmw.core.records import Exposure
@@ -17,6 +18,9 @@ Pieces = tuple[str, ...]
 
 json_text = JSONEncoder().encode
 """What `json.dumps` gives, without its look at options."""
+
+quoted = encode_basestring_ascii
+"""The same for a str, at a tenth of the price."""
 
 
 class UserTexts:

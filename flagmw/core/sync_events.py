@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from flagmw.context import UserContext
-from flagmw.core.event_texts import OutcomeTexts, Pieces, UserTexts, json_text
+from flagmw.core.event_texts import OutcomeTexts, Pieces, UserTexts, json_text, quoted
 from flagmw.core.records import Exposure
 
 KIND = "track"
@@ -23,15 +23,15 @@ class SyncEvents:
     """Writes events of users.
 
     Args:
-        user: gives what the service is told of a user.
+        user: gives what the service is told of a user, as JSON.
         member: the name of what holds the variations that a user was served.
         told: gives what is told of an exposure's variations, none where the service is told nothing.
     """
 
     def __init__(
-        self, user: Callable[[UserContext], Mapping[str, Any]], member: str, told: Callable[[Exposure], Sequence[Told]]
+        self, user: Callable[[UserContext], str], member: str, told: Callable[[Exposure], Sequence[Told]]
     ) -> None:
-        self._user_text = UserTexts(lambda context: f'{{"user": {json_text(user(context))}')
+        self._user_text = UserTexts(lambda context: f'{{"user": {user(context)}')
         self._pieces = OutcomeTexts(lambda exposure: _pieces(member, told(exposure)))
 
     def exposure(self, exposure: Exposure) -> Sequence[Item]:
@@ -49,6 +49,21 @@ class SyncEvents:
             return ()
         rest = f", {json_text(told)[1:]}" if told else "}"
         return ((KIND, (self._user_text(context) + rest).encode()),)
+
+
+def customized(texts: Mapping[str, str], built_in: frozenset[str]) -> str:
+    """Write the member of a user that has all further properties.
+
+    Args:
+        texts: by name.
+        built_in: lower-case names of those that have members of their own.
+    """
+    shown = [
+        f'{{"name": {quoted(name)}, "value": {quoted(text)}}}'
+        for name, text in texts.items()
+        if name.lower() not in built_in
+    ]
+    return f'"customizedProperties": [{", ".join(shown)}]'
 
 
 def body_of(items: Sequence[Item]) -> bytes:

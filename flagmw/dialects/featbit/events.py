@@ -5,17 +5,13 @@ Source: FeatBit reference, section 13.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-from flagmw.context import UserContext
 from flagmw.core.records import Exposure, Identity, Metric
+from flagmw.core.sync_events import Item, SyncEvents, Told, body_of
 from flagmw.dialects.featbit.flags import Served
 from flagmw.dialects.featbit.users import event_user
 from flagmw.dialects.featbit.wire import headers_of
-
-KIND = "track"
 
 
 class FeatBitEvents:
@@ -31,25 +27,18 @@ class FeatBitEvents:
 
     def __init__(self, env_secret: str, event_url: str) -> None:
         self._secret = env_secret
+        self._events = SyncEvents(event_user, "variations", _told)
         self.url = event_url.rstrip("/") + "/api/public/insight/track"
 
     def headers(self) -> Mapping[str, str]:
         """Give the headers of one post."""
         return headers_of(self._secret)
 
-    def exposure(self, exposure: Exposure) -> Sequence[tuple[str, bytes]]:
+    def exposure(self, exposure: Exposure) -> Sequence[Item]:
         """Encode that a user was served a variation."""
-        outcome, served = exposure.outcome, exposure.outcome.detail
-        if not isinstance(served, Served):
-            return ()
-        variation = {
-            "featureFlagKey": exposure.flag_key,
-            "timestamp": int(exposure.at_s * 1000),
-            "variation": {"id": served.id, "value": served.text, "reason": outcome.provider_reason},
-        }
-        return self._items(exposure.context, {"variations": [variation]})
+        return self._events.exposure(exposure)
 
-    def metric(self, metric: Metric) -> Sequence[tuple[str, bytes]]:
+    def metric(self, metric: Metric) -> Sequence[Item]:
         """Encode that a user did something."""
         told = {
             "eventName": metric.event,
@@ -59,25 +48,28 @@ class FeatBitEvents:
             "appType": "pythonserverside",
             "timestamp": int(metric.at_s * 1000),
         }
-        return self._items(metric.context, {"metrics": [told]})
+        return self._events.about(metric.context, {"metrics": [told]})
 
-    def identity(self, identity: Identity) -> Sequence[tuple[str, bytes]]:
+    def identity(self, identity: Identity) -> Sequence[Item]:
         """Encode who a user is."""
-        return self._items(identity.context, {})
+        return self._events.about(identity.context, {})
 
     def refusal(self, metric: Metric) -> str | None:
         """Say why FeatBit would not take a metric: only for a user whom it would not know."""
         return None if metric.context.key else "a FeatBit user needs a key"
 
-    def body(self, items: Sequence[tuple[str, bytes]]) -> bytes:
+    def body(self, items: Sequence[Item]) -> bytes:
         """Put items together to one JSON array."""
-        return b"[" + b", ".join(text for _, text in items) + b"]"
-
-    def _items(self, context: UserContext, told: Mapping[str, Any]) -> Sequence[tuple[str, bytes]]:
-        if not context.key:
-            return ()
-        return ((KIND, json.dumps({"user": event_user(context), **told}).encode()),)
+        return body_of(items)
 
     def __repr__(self) -> str:
         """Name it; its secret is nobody's business."""
         return "FeatBitEvents(...)"
+
+
+def _told(exposure: Exposure) -> Sequence[Told]:
+    served = exposure.outcome.detail
+    if not isinstance(served, Served):
+        return ()
+    variation = {"id": served.id, "value": served.text, "reason": exposure.outcome.provider_reason}
+    return (({"featureFlagKey": exposure.flag_key}, {"variation": variation}),)

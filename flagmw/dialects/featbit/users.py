@@ -5,10 +5,10 @@ Source: FeatBit reference, sections 7 and 13; vectors `user:*`.
 
 from __future__ import annotations
 
-from typing import Any
-
 from flagmw.context import UserContext
+from flagmw.core.event_texts import quoted
 from flagmw.core.mapped_users import NAMED_SELF, mapping_of, required_text, shown_texts, taken_texts
+from flagmw.core.sync_events import customized
 from flagmw.frozen import FrozenDict
 
 BUILT_IN = frozenset({"key", "keyid", "name"})
@@ -31,14 +31,9 @@ def read_user(user: object) -> UserContext:
     return UserContext(key, name=name, attributes=FrozenDict(texts))
 
 
-def event_user(context: UserContext) -> dict[str, Any]:
-    """Give what events tell of a user; private attributes stay here."""
+def event_user(context: UserContext) -> str:
+    """Give what events tell of a user, as JSON; private attributes stay here."""
     texts = shown_texts(context)
-    name = texts.get("name") or context.key
-    return {
-        "keyId": context.key,
-        "name": name,
-        "customizedProperties": [
-            {"name": name, "value": text} for name, text in texts.items() if name.lower() not in BUILT_IN
-        ],
-    }
+    key = quoted(context.key or "")
+    name = texts.get("name")
+    return f'{{"keyId": {key}, "name": {quoted(name) if name else key}, {customized(texts, BUILT_IN)}}}'

@@ -5,17 +5,13 @@ Source: featureflag.co reference, sections 14.6 and 15.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-from flagmw.context import UserContext
 from flagmw.core.records import Exposure, Identity, Metric
+from flagmw.core.sync_events import Item, SyncEvents, Told, body_of
 from flagmw.dialects.featureflag_co.prerequisites import Served
 from flagmw.dialects.featureflag_co.users import event_user
 from flagmw.dialects.featureflag_co.wire import headers_of
-
-KIND = "track"
 
 
 class FeatureFlagCoEvents:
@@ -31,21 +27,18 @@ class FeatureFlagCoEvents:
 
     def __init__(self, env_secret: str, base_uri: str) -> None:
         self._secret = env_secret
+        self._events = SyncEvents(event_user, "userVariations", _told)
         self.url = base_uri.rstrip("/") + "/api/public/track"
 
     def headers(self) -> Mapping[str, str]:
         """Give the headers of one post."""
         return headers_of(self._secret)
 
-    def exposure(self, exposure: Exposure) -> Sequence[tuple[str, bytes]]:
+    def exposure(self, exposure: Exposure) -> Sequence[Item]:
         """Encode that a user was served a variation, with those of the flag's prerequisites in front."""
-        detail = exposure.outcome.detail
-        if not isinstance(detail, tuple) or not all(isinstance(served, Served) for served in detail):
-            return ()
-        timestamp_ms = int(exposure.at_s * 1000)
-        return self._items(exposure.context, {"userVariations": [_told(served, timestamp_ms) for served in detail]})
+        return self._events.exposure(exposure)
 
-    def metric(self, metric: Metric) -> Sequence[tuple[str, bytes]]:
+    def metric(self, metric: Metric) -> Sequence[Item]:
         """Encode that a user did something; nothing where the service would not take it."""
         if self.refusal(metric) is not None:
             return ()
@@ -56,9 +49,9 @@ class FeatureFlagCoEvents:
             "type": "CustomEvent",
             "appType": "pythonserverside",
         }
-        return self._items(metric.context, {"metrics": [told]})
+        return self._events.about(metric.context, {"metrics": [told]})
 
-    def identity(self, identity: Identity) -> Sequence[tuple[str, bytes]]:
+    def identity(self, identity: Identity) -> Sequence[Item]:
         """Encode nothing: the service learns of users from what they do."""
         return ()
 
@@ -70,28 +63,22 @@ class FeatureFlagCoEvents:
             return "featureflag.co takes only values above 0"
         return None
 
-    def body(self, items: Sequence[tuple[str, bytes]]) -> bytes:
+    def body(self, items: Sequence[Item]) -> bytes:
         """Put items together to one JSON array."""
-        return b"[" + b", ".join(text for _, text in items) + b"]"
-
-    def _items(self, context: UserContext, told: Mapping[str, Any]) -> Sequence[tuple[str, bytes]]:
-        if not context.key:
-            return ()
-        return ((KIND, json.dumps({"user": event_user(context), **told}).encode()),)
+        return body_of(items)
 
     def __repr__(self) -> str:
         """Name it; its secret is nobody's business."""
         return "FeatureFlagCoEvents(...)"
 
 
-def _told(served: Served, timestamp_ms: int) -> dict[str, Any]:
-    return {
-        "featureFlagKeyName": served.key_name,
-        "sendToExperiment": served.is_told,
-        "timestamp": timestamp_ms,
-        "variation": {
-            "localId": served.local_id,
-            "variationValue": served.value,
-            "reason": served.provider_reason,
-        },
-    }
+def _told(exposure: Exposure) -> Sequence[Told]:
+    detail = exposure.outcome.detail
+    if not isinstance(detail, tuple) or not all(isinstance(served, Served) for served in detail):
+        return ()
+    return [_told_of(served) for served in detail]
+
+
+def _told_of(served: Served) -> Told:
+    variation = {"localId": served.local_id, "variationValue": served.value, "reason": served.provider_reason}
+    return {"featureFlagKeyName": served.key_name, "sendToExperiment": served.is_told}, {"variation": variation}

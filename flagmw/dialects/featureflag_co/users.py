@@ -9,7 +9,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from flagmw.context import UserContext
+from flagmw.core.event_texts import quoted
 from flagmw.core.mapped_users import NAMED_SELF, mapping_of, required_text, shown_texts, taken_texts
+from flagmw.core.sync_events import customized
 from flagmw.frozen import FrozenDict
 
 BUILT_IN = frozenset({"key", "keyid", "name", "email", "country"})
@@ -37,15 +39,11 @@ def _optional(mapping: Mapping[str, Any], name: str) -> str | None:
     return required_text(value, name) if value else None
 
 
-def event_user(context: UserContext) -> dict[str, Any]:
-    """Give what events tell of a user; private attributes stay here."""
+def event_user(context: UserContext) -> str:
+    """Give what events tell of a user, as JSON; private attributes stay here."""
     texts = shown_texts(context)
-    return {
-        "keyId": context.key,
-        "userName": texts.get("name", ""),
-        "email": texts.get("email", ""),
-        "country": texts.get("country", ""),
-        "customizedProperties": [
-            {"name": name, "value": text} for name, text in texts.items() if name.lower() not in BUILT_IN
-        ],
-    }
+    name, email, country = [quoted(texts.get(field, "")) for field in ("name", "email", "country")]
+    return (
+        f'{{"keyId": {quoted(context.key or "")}, "userName": {name}, "email": {email}, "country": {country}, '
+        f"{customized(texts, BUILT_IN)}}}"
+    )
