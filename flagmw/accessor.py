@@ -49,6 +49,7 @@ class Flags:
         "_building_in",
         "_configs",
         "_exposed",
+        "_found",
         "_lock",
         "_memo",
         "_overrides",
@@ -81,6 +82,7 @@ class Flags:
         self._told: deque[Record] | tuple[()] | None = None
         self._overrides: Mapping[str, Outcome] | None = None
         self.pin: tuple[Visitor, Snapshot | None] | None = None
+        self._found: Visitor | None = None
         self._building_in = 0
         self._lock = threading.Lock()
 
@@ -216,8 +218,29 @@ class Flags:
 
     @property
     def visitor(self) -> Visitor | None:
-        """Who makes the request; None as long as nothing was read."""
-        return self.pin[0] if self.pin is not None else None
+        """Who makes the request; None as long as nobody had to know."""
+        return self.pin[0] if self.pin is not None else self._found
+
+    def find_visitor(self) -> Visitor:
+        """Find out who makes the request without taking any flags, so that none have to be waited for."""
+        found = self.visitor
+        if found is not None:
+            return found
+        if self._building_in == threading.get_ident():
+            return _REENTERED
+        if not self._lock.acquire(timeout=WAIT_S):
+            return _UNANSWERED
+        try:
+            if self.visitor is None:
+                self._building_in = threading.get_ident()
+                try:
+                    self._found = self._visitors.find(self._request)
+                finally:
+                    self._building_in = 0
+                self._request = None  # see `_pinned`
+            return self.visitor or _UNANSWERED
+        finally:
+            self._lock.release()
 
     def response_headers(self, vary: Iterable[str]) -> list[tuple[str, str]]:
         """Give the headers that the response needs because of what was read.
@@ -275,7 +298,7 @@ class Flags:
             self._building_in = threading.get_ident()
             try:
                 snapshot = self._first_snapshot()
-                visitor = self._visitors.find(self._request)
+                visitor = self._found or self._visitors.find(self._request)
             finally:
                 self._building_in = 0
             if self.pin is None:  # or `identify` has grown tired of waiting

@@ -113,7 +113,7 @@ class FlagMiddleware:
         current_flags.set(flags)
 
         def send_with_headers(message: Message) -> Awaitable[None]:
-            if flags.pin is not None:
+            if flags.visitor is not None:
                 flags.hand_over()
                 if message["type"] in STARTS:
                     message = _with_headers(message, flags)

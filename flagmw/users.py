@@ -72,7 +72,7 @@ class Visitors(Generic[R]):
     Args:
         build: from a request to its user, None when nobody is known. A user without a key gets the anonymous id
             as key.
-        facts: from a request to what rules can read of it.
+        facts: from a request to what rules can read of it; None where there is no HTTP request, and so no cookie.
         anonymous: the cookie for users without a key; None or False leaves them without.
 
     Raises:
@@ -82,7 +82,7 @@ class Visitors(Generic[R]):
     def __init__(
         self,
         build: UserBuilder[R],
-        facts: Callable[[R], RequestFacts],
+        facts: Callable[[R], RequestFacts | None],
         anonymous: AnonymousCookie | bool | None = None,
     ) -> None:
         check_user_builder(build)
@@ -118,14 +118,14 @@ class Visitors(Generic[R]):
             if facts is None and request is not None:
                 facts = self._facts(request)
             context = UserContext.of(user)
-            if facts is None:
-                return Visitor(context=context, anonymous_id=anonymous_id)
             return self._visitor(context, facts, anonymous_id)
         except Exception as error:  # as in `find`
             return self._failed(error, facts)
 
-    def _visitor(self, context: UserContext, facts: RequestFacts, anonymous_id: str | None) -> Visitor:
+    def _visitor(self, context: UserContext, facts: RequestFacts | None, anonymous_id: str | None) -> Visitor:
         """Give the visitor for a user; one without a key gets the anonymous id, a new one if there is none."""
+        if facts is None:
+            return Visitor(context=context, anonymous_id=anonymous_id)
         key = context.key
         if key is None and self.ids is not None:
             key = anonymous_id or self.ids.read(facts.cookies)

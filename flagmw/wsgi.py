@@ -141,7 +141,7 @@ class _Response:
         self._held = None
         self.begun = True
         status, headers, exc_info = held
-        if self._flags.pin is not None:
+        if self._flags.visitor is not None:
             self._flags.hand_over(is_last=True)
             vary = [value for name, value in headers if name.lower() == "vary"]
             headers = [*headers, *self._flags.response_headers(vary)]
