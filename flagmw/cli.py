@@ -1,7 +1,8 @@
 """The `flagmw` command: `check` finds every mistake in flag files, `eval` shows what a flag gives a user and why.
 
-Both read files exactly as `FlagFile` does and leave the judging to the flagd dialect. Needs click, and takes rich
-for colours on a terminal; both are imported when a command runs, so importing this module needs neither.
+Both read files exactly as `FlagFile` does and leave the judging to the flagd dialect; `status` is `cli_status`'s. Needs
+click, and takes rich for colours on a terminal; both are imported when a command runs, so importing this module needs
+neither.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from dataclasses import replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
-from flagmw import __version__
+from flagmw import __version__, cli_status
 from flagmw.context import UserContext
 from flagmw.core.documents import Document
 from flagmw.core.evaluating import evaluate
@@ -100,7 +101,8 @@ def _group() -> click.Group:
         help="Show what the flag KEY in PATH (a flag file, or a directory of them) gives a user, and which rule "
         "decided. Exits with 1 when the flag is unknown or broken.",
     )
-    group = click.Group("flagmw", commands=[checking, evaluating], help="Work with flag files.")
+    commands = [checking, evaluating, cli_status.command(_Output)]
+    group = click.Group("flagmw", commands=commands, help="Work with flag files, and look at running processes.")
     return click.version_option(__version__, prog_name="flagmw", message="%(prog)s %(version)s")(group)
 
 
