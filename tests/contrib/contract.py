@@ -24,6 +24,7 @@ from tests.contrib.support import (
     PEER,
     Builder,
     Host,
+    Takings,
     file_client,
     in_threads,
     replace_flags,
@@ -137,6 +138,18 @@ class HostContract:
         with host.serve(read_often, static_client(sink)) as visit:
             visit()
         assert len(sink.exposures) == 1
+
+    def test_the_events_of_a_request_are_handed_over_in_one_go_after_the_view(self, host: Host) -> None:
+        sink = Takings()
+
+        def read_and_track(flags: Flags) -> list[int]:
+            flags.string("banner")
+            flags.is_enabled("beta")
+            flags.track("bought", 2.0)
+            return list(sink.sizes)
+
+        with host.serve(read_and_track, static_client(sink), user=Builder(ANN)) as visit:
+            assert (visit().json, sink.sizes) == ([], [3])
 
     def test_each_request_evaluates_anew(self, host: Host) -> None:
         sink = MemorySink()

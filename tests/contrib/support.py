@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from flagmw import Client
 from flagmw.accessor import Flags
+from flagmw.core.records import Record
 from flagmw.http import AnonymousCookie
 from flagmw.providers import FlagFile, Static
 from flagmw.testing import MemorySink
@@ -45,6 +46,18 @@ def document(banner: str = "old") -> dict[str, Any]:
             "theme": {"state": "ENABLED", "variants": {"dark": {"colour": "black"}}, "defaultVariant": "dark"},
         }
     }
+
+
+class Takings(MemorySink):
+    """A sink that remembers how many events it was given at a time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sizes: list[int] = []
+
+    def take_all(self, records: Sequence[Record]) -> None:
+        self.sizes.append(len(records))
+        super().take_all(records)
 
 
 def static_client(sink: MemorySink | None = None) -> Client:

@@ -308,6 +308,9 @@ def test_a_source_that_does_not_stop_leaves_the_last_events_their_part_of_the_ti
         def run(self, stopping: threading.Event) -> None:
             self.release.wait(30.0)
 
+        def open(self, receiver: Receiver | None = None) -> None:
+            """As source and as sink: there is nothing to do."""
+
         def counts(self) -> None:
             return None
 
