@@ -5,13 +5,16 @@ VENV ?= .venv
 APP ?= flask_shop
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test matrix lint bench clean
 
 demo: $(VENV)/.demo  ## run an example app: make demo APP=django_shop
 	@$(BIN)/python example_apps/run.py $(APP)
 
 test: $(VENV)/.dev  ## run all tests
 	$(BIN)/python -m pytest
+
+matrix: $(VENV)/.dev  ## run every server through every way to end it, and print the table of docs/process-model.md
+	$(BIN)/python -m tests.e2e.matrix
 
 lint: $(VENV)/.dev  ## style, types and import contracts
 	$(BIN)/ruff check .
@@ -24,6 +27,7 @@ bench: $(VENV)/.dev  ## print the ratios that docs/benchmarks.md explains
 	$(BIN)/python benchmarks/evaluation.py
 	$(BIN)/python benchmarks/propagation.py
 	$(BIN)/python benchmarks/loading.py
+	$(BIN)/python benchmarks/process.py
 
 clean:
 	rm -rf $(VENV) dist .mypy_cache .ruff_cache .hypothesis
