@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from json import JSONEncoder
 from json.encoder import encode_basestring_ascii
+from typing import Any
 
 from flagmw.context import UserContext
 from flagmw.core.records import Exposure
 from flagmw.core.snapshot import Outcome
 
-MAX_KEPT_CHARS = 4_000_000
+MAX_KEPT_CHARS = 1_000_000
 """How much text is kept for outcomes; when it is more, writing begins anew."""
+
+UNCHANGING = frozenset({type(None), bool, int, float, str})
+"""Types of defaults that are as they were as long as they are the same object; callers mostly write them as literals."""
 
 Pieces = tuple[str, ...]
 """A text with gaps for what differs from event to event."""
@@ -21,6 +25,26 @@ json_text = JSONEncoder().encode
 
 quoted = encode_basestring_ascii
 """The same for a str, at a tenth of the price."""
+
+
+def members_text(members: Mapping[str, Any]) -> str:
+    """Write a mapping as `json.dumps` does, in half the time where most values are texts, numbers and booleans.
+
+    Raises:
+        Exception: a value that cannot be JSON, which may do anything.
+    """
+    return f"{{{', '.join([f'{quoted(name)}: {_value_text(value)}' for name, value in members.items()])}}}"
+
+
+def _value_text(value: Any) -> str:
+    kind = value.__class__
+    if kind is str:
+        return quoted(value)
+    if kind is int:
+        return repr(value)
+    if kind is bool:
+        return "true" if value else "false"
+    return json_text(value)
 
 
 class UserTexts:
@@ -51,15 +75,17 @@ class OutcomeTexts:
     By identity, since outcomes are made when a flag is compiled, and shared by all who are served alike.
 
     Args:
-        write: makes the pieces of an exposure, of nothing but its flag key and its outcome.
+        write: makes the pieces of an exposure, of nothing but its flag key, its outcome and, if you say so, its default.
+        by_default: whether they depend on the caller's default.
     """
 
-    __slots__ = ("_chars", "_kept", "_write")
+    __slots__ = ("_by_default", "_chars", "_kept", "_write")
 
-    def __init__(self, write: Callable[[Exposure], Pieces]) -> None:
+    def __init__(self, write: Callable[[Exposure], Pieces], *, by_default: bool = False) -> None:
         self._write = write
+        self._by_default = by_default
         # With the outcome, which therefore lives, so that no other can have its identity.
-        self._kept: tuple[str, dict[int, tuple[Outcome, str, Pieces]]] = ("", {})
+        self._kept: tuple[str, dict[int, tuple[Outcome, str, object, Pieces]]] = ("", {})
         self._chars = 0
 
     def __call__(self, exposure: Exposure) -> Pieces:
@@ -69,11 +95,14 @@ class OutcomeTexts:
             kept = {}
             self._kept = (exposure.revision, kept)
             self._chars = 0
-        outcome = exposure.outcome
+        outcome, default = exposure.outcome, exposure.default
         known = kept.get(id(outcome))
-        if known is not None and known[1] == exposure.flag_key:
-            return known[2]
+        if known is not None and known[1] == exposure.flag_key and (known[2] is default or not self._by_default):
+            return known[3]
         pieces = self._write(exposure)
-        kept[id(outcome)] = (outcome, exposure.flag_key, pieces)
-        self._chars += sum(map(len, pieces))
+        if not self._by_default:
+            default = None
+        if default.__class__ in UNCHANGING:
+            kept[id(outcome)] = (outcome, exposure.flag_key, default, pieces)
+            self._chars += sum(map(len, pieces))
         return pieces

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Unpack
-from uuid import uuid4
 
 from flagmw.dialects import Dialect
 from flagmw.dialects.hackle import (
@@ -15,6 +14,7 @@ from flagmw.dialects.hackle import (
     HackleEvents,
     PropertyOperations,
     check_sdk_key,
+    insert_id,
 )
 from flagmw.events import Sink
 from flagmw.lifecycle.places import StatePlace
@@ -97,7 +97,7 @@ class Hackle:
 
     def _events(self) -> HackleEvents:
         return HackleEvents(
-            self.sdk_key, self.event_url, wall_clock=time.time, uuid4=uuid4, event_types=self.event_types
+            self.sdk_key, self.event_url, wall_clock=time.time, uuid4=insert_id, event_types=self.event_types
         )
 
     def cache(self) -> SnapshotCache | None:

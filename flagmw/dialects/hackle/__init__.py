@@ -12,6 +12,7 @@ Source: Hackle reference; vectors `hackle`.
 
 from flagmw.dialects.hackle.dialect import HackleDialect
 from flagmw.dialects.hackle.events import EventTypes, HackleEvents
+from flagmw.dialects.hackle.insert_ids import insert_id
 from flagmw.dialects.hackle.operations import PropertyOperations
 from flagmw.dialects.hackle.wire import EVENT_URL, SDK_URL, HackleConfig, check_sdk_key
 
@@ -24,4 +25,5 @@ __all__ = [
     "HackleEvents",
     "PropertyOperations",
     "check_sdk_key",
+    "insert_id",
 ]

@@ -10,9 +10,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from typing import Any
 
 from flagmw.context import UserContext
+from flagmw.core.event_texts import OutcomeTexts, Pieces, UserTexts, json_text, members_text, quoted
 from flagmw.core.records import Exposure, Identity, Metric
 from flagmw.dialects.hackle.decisions import Nested, Served, Told
 from flagmw.dialects.hackle.operations import PropertyOperations
@@ -80,6 +82,8 @@ class HackleEvents:
         self._wall_clock = wall_clock
         self._uuid4 = uuid4
         self._event_types = event_types if event_types is not None else EventTypes()
+        self._user_text = UserTexts(_user_text)
+        self._exposure_texts = OutcomeTexts(_exposure_texts, by_default=True)
 
     def headers(self) -> Mapping[str, str]:
         """Give the headers of one post."""
@@ -87,15 +91,15 @@ class HackleEvents:
 
     def exposure(self, exposure: Exposure) -> Sequence[Item]:
         """Encode what a call tells: its own decision, then those of other experiments that it asked for."""
-        detail = exposure.outcome.detail
-        if not isinstance(detail, (Told, Configured)):
+        texts = self._exposure_texts(exposure)
+        if not texts:
             return ()
-        common = _Common(exposure.context, exposure.at_s, self._uuid4)
-        if isinstance(detail, Configured):
-            root = common.item("remote_config", _remote_config(detail, exposure), _config_properties(detail, exposure))
-        else:
-            root = common.item("exposure", *_served(detail.served, exposure.default, {}))
-        return [*root, *(item for nested in detail.nested for item in _nested_items(common, nested))]
+        kind = "remote_config" if isinstance(exposure.outcome.detail, Configured) else "exposure"
+        items = self._item(kind, exposure.context, exposure.at_s, texts[0])
+        if len(texts) > 1:
+            nested = [self._item("exposure", exposure.context, exposure.at_s, text) for text in texts[1:]]
+            return [*items, *chain.from_iterable(nested)]
+        return items
 
     def metric(self, metric: Metric) -> Sequence[Item]:
         """Encode a track event; nothing for one that Hackle would not take."""
@@ -137,50 +141,62 @@ class HackleEvents:
     ) -> Sequence[Item]:
         event_id, key = self._event_types.declared.get(event, (0, event))
         fields = {"eventTypeId": event_id, "eventTypeKey": key, "value": value}
-        return _Common(context, at_s, self._uuid4).item("track", fields, properties)
+        return self._item("track", context, at_s, _event_text(fields, properties))
 
-
-class _Common:
-    """What all events of one call have in common."""
-
-    def __init__(self, context: UserContext, at_s: float, uuid4: Callable[[], object]) -> None:
-        identifiers = identifiers_of(context, context.private)
-        self._uuid4 = uuid4
-        self._timestamp_ms = round(at_s * 1000)
-        self._user_id = identifiers.get(ID)
-        self._identifiers = identifiers
-        self._properties = properties_of(context, context.private)
-
-    def item(self, kind: str, fields: Mapping[str, Any], properties: Mapping[str, Any]) -> Sequence[Item]:
-        """Encode one event; what cannot be JSON is left out of its properties.
-
-        Returns:
-            One item, or none when not even that helps.
-        """
-        event = {
-            "insertId": str(self._uuid4()),
-            "timestamp": self._timestamp_ms,
-            "userId": self._user_id,
-            "identifiers": self._identifiers,
-            "userProperties": self._properties,
-            "hackleProperties": {},
-            **fields,
-            "properties": properties,
-        }
-        try:
-            return [(kind, json.dumps(event).encode())]
-        except Exception:  # the values below names with "$" are anything
-            event["userProperties"] = {name: value for name, value in self._properties.items() if _is_json(value)}
-            event["properties"] = {name: value for name, value in properties.items() if _is_json(value)}
-        try:
-            return [(kind, json.dumps(event).encode())]
-        except Exception:  # such as a default variation that is no text
+    def _item(self, kind: str, context: UserContext, at_s: float, text: str) -> Sequence[Item]:
+        """Put an event together, of what all events have and its own text; nothing where that could not be written."""
+        if not text:
             return ()
+        begin = f'{{"insertId": {quoted(str(self._uuid4()))}, "timestamp": {round(at_s * 1000)}, '
+        return ((kind, (begin + self._user_text(context) + text).encode()),)
 
 
-def _nested_items(common: _Common, nested: Nested) -> Sequence[Item]:
+def _user_text(context: UserContext) -> str:
+    """Write what all events of a user have in common; what cannot be JSON is left out of the properties."""
+    identifiers = identifiers_of(context, context.private)
+    properties = properties_of(context, context.private)
+    try:
+        shown = members_text(properties)
+    except Exception:  # the values below names with "$" are anything
+        shown = json_text({name: value for name, value in properties.items() if _is_json(value)})
+    return (
+        f'"userId": {json_text(identifiers.get(ID))}, "identifiers": {members_text(identifiers)}, '
+        f'"userProperties": {shown}, "hackleProperties": {{}}'
+    )
+
+
+def _event_text(fields: Mapping[str, Any], properties: Mapping[str, Any]) -> str:
+    """Write what an event has of its own; what cannot be JSON is left out of its properties.
+
+    Returns:
+        The rest of the event's text, empty when not even that helps.
+    """
+    event = {**fields, "properties": properties}
+    try:
+        return f", {json_text(event)[1:]}"
+    except Exception:  # the values below names with "$" are anything
+        event["properties"] = {name: value for name, value in properties.items() if _is_json(value)}
+    try:
+        return f", {json_text(event)[1:]}"
+    except Exception:  # such as a default variation that is no text
+        return ""
+
+
+def _exposure_texts(exposure: Exposure) -> Pieces:
+    """Write what the events of an exposure have of their own: of its own decision, then of the nested ones."""
+    detail = exposure.outcome.detail
+    if isinstance(detail, Configured):
+        own = _event_text(_remote_config(detail), _config_properties(detail, exposure))
+    elif isinstance(detail, Told):
+        own = _event_text(*_served(detail.served, exposure.default, {}))
+    else:
+        return ()
+    return (own, *map(_nested_text, detail.nested))
+
+
+def _nested_text(nested: Nested) -> str:
     root = {"$targetingRootType": nested.root_type, "$targetingRootId": nested.root_id}
-    return common.item("exposure", *_served(nested.served, None, root))
+    return _event_text(*_served(nested.served, None, root))
 
 
 def _served(served: Served, default: Any, root: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -203,7 +219,7 @@ def _served(served: Served, default: Any, root: Mapping[str, Any]) -> tuple[dict
     return fields, properties
 
 
-def _remote_config(detail: Configured, exposure: Exposure) -> dict[str, Any]:
+def _remote_config(detail: Configured) -> dict[str, Any]:
     return {
         "parameterId": detail.parameter.id,
         "parameterKey": detail.parameter.key,
