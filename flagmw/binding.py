@@ -13,6 +13,12 @@ finders: list[Callable[[], Flags | None]] = []
 """Asked when nothing is bound: an adapter adds one if its framework has requests that pass no middleware."""
 
 
+def find_flags() -> Flags | None:
+    """Give the accessor of the request that this thread or task works on; None outside of one."""
+    found = current_flags.get()
+    return found if found is not None else next((other for find in finders if (other := find()) is not None), None)
+
+
 def unbind(flags: Flags, before: Flags | None) -> None:
     """Take an accessor's place back to what was there before it.
 

@@ -7,13 +7,11 @@ from typing import cast
 from werkzeug.local import LocalProxy
 
 from flagmw.accessor import Flags
-from flagmw.binding import current_flags, finders
+from flagmw.binding import find_flags
 
 
 def _find() -> Flags:
-    found = current_flags.get()
-    if found is None:
-        found = next((other for find in finders if (other := find()) is not None), None)
+    found = find_flags()
     if found is None:
         raise RuntimeError(
             "flagmw.flags is used outside a request. Wrap the app with flagmw's middleware; in a thread of your own, "
