@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -31,7 +32,11 @@ class OfflineSource:
 
     role = Role.ALONE
     heartbeat_s: float | None = None
-    agreed_s: float | None = None
+
+    @property
+    def agreed_s(self) -> float | None:
+        """Give now: there is nowhere anything newer could be."""
+        return time.monotonic()
 
     def fetch(self, receiver: Receiver, timeout_s: float) -> None:
         """Deliver what can be had at once."""

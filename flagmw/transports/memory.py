@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 import weakref
 
 from flagmw.core.documents import Document
@@ -41,7 +42,11 @@ class MemorySource:
 
     role = Role.ALONE
     heartbeat_s: float | None = None
-    agreed_s: float | None = None
+
+    @property
+    def agreed_s(self) -> float | None:
+        """Give now: there is nowhere anything newer could be."""
+        return time.monotonic()
 
     def fetch(self, receiver: Receiver, timeout_s: float) -> None:
         """Deliver what can be had at once."""
