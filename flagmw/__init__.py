@@ -24,6 +24,7 @@ from flagmw.status import State, Status
 
 if TYPE_CHECKING:
     from flagmw.current import flags
+    from flagmw.health import health_app
 
 __version__ = "0.1.0"
 
@@ -45,13 +46,18 @@ __all__ = [
     "configure",
     "flags",
     "get_client",
+    "health_app",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    """Import the request's accessor when it is asked for: its library is heavier than all of flagmw."""
+    """Import the request's accessor when it is asked for: its library is heavier than all of flagmw; few need the other."""
     if name == "flags":
         from flagmw.current import flags  # noqa: PLC0415  # see the docstring
 
         return flags
+    if name == "health_app":
+        from flagmw.health import health_app  # noqa: PLC0415  # see the docstring
+
+        return health_app
     raise AttributeError(f"module 'flagmw' has no attribute {name!r}")
