@@ -16,33 +16,38 @@ FORK_WAIT_S = 2.0
 
 
 class _Gate:
-    """A lock that forks take too. Installed with the first import, so that importing flagmw registers nothing."""
+    """A lock that forks take too. Installed with the first import, so that importing flagmw registers nothing.
+
+    There is one lock per process, and another one once gevent has replaced the kind: a lock from before would stop
+    all greenlets. It may be taken again by the thread that has it, since what is imported may import more.
+    """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._locks: dict[tuple[int, object], threading.RLock] = {}
+        self._held_by_forks: dict[int, threading.RLock] = {}
         self._is_installed = False
-        self._fork_holds = False
 
-    def __enter__(self) -> None:
-        self._lock.acquire()
+    def lock(self) -> threading.RLock:
+        """Give the lock of this process."""
         if not self._is_installed:
             self._is_installed = True
-            os.register_at_fork(before=self._before, after_in_parent=self._after, after_in_child=self._in_child)
-
-    def __exit__(self, *_: object) -> None:
-        self._lock.release()
+            if hasattr(os, "register_at_fork"):
+                os.register_at_fork(before=self._before, after_in_parent=self._after, after_in_child=self._in_child)
+        return self._locks.setdefault((os.getpid(), threading.Lock), threading.RLock())
 
     def _before(self) -> None:
-        self._fork_holds = self._lock.acquire(timeout=FORK_WAIT_S)
+        lock = self.lock()
+        if lock.acquire(timeout=FORK_WAIT_S):
+            self._held_by_forks[threading.get_ident()] = lock
 
     def _after(self) -> None:
-        if self._fork_holds:
-            self._fork_holds = False
-            self._lock.release()
+        lock = self._held_by_forks.pop(threading.get_ident(), None)
+        if lock is not None:
+            lock.release()
 
     def _in_child(self) -> None:
-        self._lock = threading.Lock()
-        self._fork_holds = False
+        self._locks = {}
+        self._held_by_forks = {}
 
 
 _gate = _Gate()
@@ -54,7 +59,7 @@ def import_optional(name: str) -> ModuleType | None:
     Returns:
         The module, None when it is not installed.
     """
-    with _gate:
+    with _gate.lock():
         try:
             return importlib.import_module(name)
         except ImportError:

@@ -1,17 +1,26 @@
 """State that belongs to one process: built on first use, built anew after a fork.
 
 Servers fork in ways that run no hook of Python's (uWSGI forks in C), so every use compares the owner's process
-id. Hooks would only make the rebuilding earlier.
+id. Where hooks do run, they also tell a process from a dead one that had the same id.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
+
+from flagmw.lifecycle import hooks
+from flagmw.lifecycle.living import Living
+
+logger = logging.getLogger("flagmw")
 
 T = TypeVar("T")
+
+NOBODY = 0
+"""The owner of a state whose process is gone; no process has this id."""
 
 
 class PerProcess(Generic[T]):
@@ -29,12 +38,14 @@ class PerProcess(Generic[T]):
             parent's after a fork.
     """
 
-    __slots__ = ("_build", "_locks", "state")
+    __slots__ = ("__weakref__", "_build", "_generation", "_locks", "state")
 
     def __init__(self, build: Callable[[T | None], T]) -> None:
         self._build = build
         self._locks: dict[int, threading.Lock] = {}
+        self._generation = 0
         self.state: tuple[int, T] | None = None
+        _holders.add(self)
 
     def get(self) -> T:
         """Give this process's object, building it first if this process has none."""
@@ -52,7 +63,16 @@ class PerProcess(Generic[T]):
         """Build this process's object anew."""
         return self._boot(anew=True)
 
+    def disown(self) -> None:
+        """Leave to nobody what was built before this process was forked; called in the child, which is alone then."""
+        self._locks = {}
+        state = self.state
+        # What an earlier hook of this same fork has built is this process's own.
+        if state is not None and self._generation != hooks.generation():
+            self.state = (NOBODY, state[1])
+
     def _boot(self, *, anew: bool = False) -> T:
+        hooks.install()
         pid = os.getpid()
         # A lock per process id: an inherited one may be held by a thread that the child does not have.
         with self._locks.setdefault(pid, threading.Lock()):
@@ -60,7 +80,38 @@ class PerProcess(Generic[T]):
             if state is not None and state[0] == pid and not anew:
                 return state[1]
             value = self._build(state[1] if state is not None else None)
+            self._generation = hooks.generation()
             self.state = (pid, value)
-            for other in [known for known in self._locks if known != pid]:
+            for other in [known for known in list(self._locks) if known != pid]:
                 self._locks.pop(other, None)
             return value
+
+
+_holders: Living[PerProcess[Any]] = Living()
+
+
+def build_all() -> None:
+    """Build the objects of all holders in this process now, rather than at their first use; never raises."""
+    for holder in _holders.items():
+        _build(holder)
+
+
+@hooks.on_begin
+def _build_inherited() -> None:
+    """Build what the process that forked this one had; what it never used is left alone."""
+    for holder in _holders.items():
+        if holder.state is not None:
+            _build(holder)
+
+
+def _build(holder: PerProcess[Any]) -> None:
+    try:
+        holder.get()
+    except Exception:  # the server's worker has to go on, and the next holder has nothing to do with it
+        logger.exception("starting early raised an error; the first use tries again")
+
+
+@hooks.in_child
+def _disown_all() -> None:
+    for holder in _holders.items():
+        holder.disown()

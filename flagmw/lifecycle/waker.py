@@ -9,6 +9,8 @@ from __future__ import annotations
 import socket
 import threading
 
+from flagmw.lifecycle.descriptors import close_in_children
+
 
 class Waker:
     """Ends the waits of one thread for good. Making one opens nothing.
@@ -43,6 +45,7 @@ class Waker:
                 self._ends = socket.socketpair()
                 for end in self._ends:
                     end.settimeout(0)
+                    close_in_children(end)
             return self._ends[0].fileno()
 
     def close(self) -> None:
