@@ -22,6 +22,7 @@ from flagmw.events import Sink
 from flagmw.lifecycle.places import StatePlace
 from flagmw.lifecycle.threads import Background
 from flagmw.once import LogOnce
+from flagmw.presence import Presence
 from flagmw.status import Role, State, Status
 from flagmw.transports import Delivery, Source
 
@@ -119,9 +120,14 @@ class Runtime:
         if inherited is not None:
             self.ready.set()
             self._settled.set()
+        self._presence: Presence | None = None
         source = provider.source()
         if active or source.local:
             self._open(source, provider.cache() if active else None)
+        place = provider.place() if active else None
+        if place is not None:
+            self._presence = Presence(place, self.status)
+            self._presence.start()
 
     def _open(self, source: Source, cache: Cache | None) -> None:
         self._source = source
@@ -338,6 +344,8 @@ class Runtime:
         """Let the thread end when it gets to it."""
         if self._background is not None:
             self._background.ask_to_stop()
+        if self._presence is not None:
+            self._presence.ask_to_stop()
 
     def close(self, timeout_s: float) -> bool:
         """Stop the source, then deliver and stop the sink, within one deadline; flags stay readable.
@@ -346,6 +354,8 @@ class Runtime:
             Whether all ended in time.
         """
         deadline = time.monotonic() + timeout_s
+        if self._presence is not None:
+            self._presence.ask_to_stop()
         # Whatever holds the source up, the last events get their part of the time.
         for_source_s = timeout_s if self.sink is None else timeout_s / 2
         ended = self._background.stop(for_source_s) if self._background is not None else True
@@ -354,5 +364,7 @@ class Runtime:
             self._save(is_last=True)
         if self.sink is not None:
             ended = self.sink.close(max(deadline - time.monotonic(), 0.0)) and ended
+        if self._presence is not None:
+            ended = self._presence.close(max(deadline - time.monotonic(), 0.0)) and ended
         self._enter(State.OFF)
         return ended
