@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from flagmw.client import Client
 from flagmw.errors import ConfigError
-from flagmw.status import State, Status
+from flagmw.status import Status
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -59,11 +59,13 @@ class HealthApp:
         """
         if method not in METHODS:
             return _answer(HTTPStatus.METHOD_NOT_ALLOWED, {"problem": "only GET and HEAD"}, method)
-        if self._starts and self._client.status.state is State.INITIALIZING:
-            self._client.start()
+        if self._starts:
+            self._client.snapshot()
         status = self._client.status
         problem = problem_of(status, self._max_stale_s)
-        told = {"is_ready": problem is None, "problem": problem, **asdict(status)}
+        told: dict[str, Any] = {"is_ready": problem is None, "problem": problem, **asdict(status)}
+        for name in ("age_s", "heartbeat_age_s", "revision_age_s"):
+            told[name] = None if told[name] is None else round(max(told[name], 0.0), 3)
         return _answer(HTTPStatus.OK if problem is None else HTTPStatus.SERVICE_UNAVAILABLE, told, method)
 
     def __call__(self, *arguments: Any) -> Any:

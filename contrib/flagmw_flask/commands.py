@@ -1,4 +1,4 @@
-"""`flask flags list` and `flask flags eval`: what the app's flags give a user. Needs click, as Flask does."""
+"""`flask flags list`, `flask flags eval` and `flask flags status`. Needs click, as Flask does."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ import json
 import click
 from flask.cli import AppGroup
 
+from flagmw.cli_status import of_client
 from flagmw.client import Client
 from flagmw.context import UserContext
 from flagmw.errors import ContextError
 from flagmw.evaluation import Reason
+from flagmw.processes import MAX_STALE_S
 from flagmw.showing import described, listed, shown_evaluation, start_for_showing
 
 
@@ -58,6 +60,26 @@ def flag_commands(client: Client) -> AppGroup:
             click.echo(line)
         if evaluation.reason is Reason.ERROR:
             raise SystemExit(1)
+
+    @group.command("status")
+    @click.option(
+        "--max-stale",
+        "max_stale_s",
+        type=click.FloatRange(min=0, min_open=True),
+        default=MAX_STALE_S,
+        show_default=True,
+        metavar="SECONDS",
+        help="How long ago flags may have been known to be the newest.",
+    )
+    def show_status(max_stale_s: float) -> None:
+        """Show the processes of this host that use the app's flags, and how they are doing.
+
+        The exit code is 0 when all is well, 1 when something is not, 3 when there is no process.
+        """
+        lines, code = of_client(client, max_stale_s)
+        for line in lines:
+            click.echo(line)
+        raise SystemExit(code)
 
     return group
 
