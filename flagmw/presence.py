@@ -20,6 +20,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from flagmw.lifecycle.descriptors import close_file_in_children, forget_file
 from flagmw.lifecycle.places import StatePlace
 from flagmw.lifecycle.threads import Background
 from flagmw.status import Status
@@ -47,9 +48,6 @@ MAX_TRIES = 5
 
 _HEAD = b'{"crc":"%08x","process":'
 _HEAD_BYTES = len(_HEAD % 0)
-
-_descriptors: dict[int, tuple[int, int, int]] = {}
-"""The open files of this interpreter's processes: descriptor to process id, device and inode."""
 
 
 class Presence:
@@ -97,7 +95,6 @@ class Presence:
     # --- in the thread --------------------------------------------------------------------------------------
 
     def _run(self, stopping: threading.Event) -> None:
-        close_inherited()
         folder = self._place.open()
         if folder is None:
             return
@@ -138,7 +135,7 @@ class _OwnFile:
         self._identity = (info.st_dev, info.st_ino)
         self._size = STEP_BYTES
         self._failed = False
-        _descriptors[descriptor] = (os.getpid(), *self._identity)
+        close_file_in_children(descriptor)
 
     @classmethod
     def make(cls, folder: Path) -> _OwnFile | None:
@@ -185,30 +182,17 @@ class _OwnFile:
 
     def forget(self) -> None:
         """Close the descriptor, if it is still the file's; the file has lost its name."""
-        _descriptors.pop(self._descriptor, None)
-        _close_if(self._descriptor, self._identity)
+        forget_file(self._descriptor)
+        with contextlib.suppress(OSError):
+            info = os.fstat(self._descriptor)
+            if (info.st_dev, info.st_ino) == self._identity:
+                os.close(self._descriptor)
 
     def remove(self) -> None:
         """Remove the file, then let go of it."""
         with contextlib.suppress(OSError):
             os.unlink(self._path)
         self.forget()
-
-
-def close_inherited() -> None:
-    """Close the descriptors that a fork has handed on. It does not free the parent's lock."""
-    pid = os.getpid()
-    for descriptor, (owner, *identity) in list(_descriptors.items()):
-        if owner != pid and _descriptors.pop(descriptor, None) is not None:
-            _close_if(descriptor, (identity[0], identity[1]))
-
-
-def _close_if(descriptor: int, identity: tuple[int, int]) -> None:
-    """Close a descriptor unless somebody has closed it before and its number is another file's now."""
-    with contextlib.suppress(OSError):
-        info = os.fstat(descriptor)
-        if (info.st_dev, info.st_ino) == identity:
-            os.close(descriptor)
 
 
 # --- the text -----------------------------------------------------------------------------------------------
