@@ -2,73 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-import textwrap
+import weakref
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.unit.support import flag
-
-PRELUDE = """
-import json, logging, os, sys, threading, time, warnings
-warnings.simplefilter("ignore", DeprecationWarning)  # forking with threads is what this is about
-from flagmw import Client, UserContext
-from flagmw.providers import FlagFile, Static
-PATH, USER = sys.argv[1], UserContext("user-1")
-
-def write(value):
-    flag = {"state": "ENABLED", "variants": {"v": value}, "defaultVariant": "v"}
-    with open(PATH + ".tmp", "w") as file:
-        json.dump({"flags": {"f": flag}}, file)
-    os.replace(PATH + ".tmp", PATH)
-
-def until(condition, timeout_s=10.0):
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.005)
-    return True
-
-def in_child(body):
-    read, write_end = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            answer = json.dumps(body())
-        except BaseException as error:
-            answer = json.dumps("raised " + repr(error))
-        os.write(write_end, answer.encode())
-        os._exit(0)
-    os.close(write_end)
-    answer = b""
-    while chunk := os.read(read, 4096):
-        answer += chunk
-    os.waitpid(pid, 0)
-    return json.loads(answer)
-
-def threads():
-    return sorted(thread.name for thread in threading.enumerate() if thread.name.startswith("flagmw"))
-"""
-
-
-def run(program: str, folder: Path, *, name: str = "flags.json") -> Any:
-    """Run a program on a flag file and give what it prints as JSON; it must end well and say nothing else."""
-    path = folder / name
-    path.write_text(json.dumps({"flags": {"f": flag({"v": 0}, "v")}}))
-    done = subprocess.run(
-        [sys.executable, "-c", PRELUDE + textwrap.dedent(program), str(path)],
-        capture_output=True,
-        text=True,
-        timeout=60.0,
-        check=False,
-    )
-    assert (done.returncode, done.stderr) == (0, ""), done.stderr
-    return json.loads(done.stdout)
+from flagmw.lifecycle.process import PerProcess
+from tests.unit.fork_support import run
 
 
 def test_a_client_that_was_used_before_a_fork_lives_on_in_the_child(tmp_path: Path) -> None:
@@ -202,3 +142,110 @@ def test_importing_flagmw_starts_nothing_and_imports_nothing_heavy(tmp_path: Pat
         tmp_path,
     )
     assert found == [[], 1]
+
+
+NAMESAKE = """
+    def become(pid):
+        # ids come back; this process takes that of one that is gone
+        import flagmw.client
+        os.getpid = flagmw.client.getpid = lambda: pid
+"""
+
+
+def test_a_child_with_the_id_of_a_dead_ancestor_does_not_take_over_its_state(tmp_path: Path) -> None:
+    found = run(
+        NAMESAKE
+        + """
+    client = Client(FlagFile(PATH))
+    client.start()
+    ancestor = os.getpid()
+    def grandchild():
+        become(ancestor)
+        inherited = client.status.state
+        value = client.variation("f", USER)
+        write(1)
+        return [inherited, value, threads(), until(lambda: client.variation("f", USER) == 1)]
+    print(json.dumps(in_child(lambda: in_child(grandchild))))
+    """,
+        tmp_path,
+    )
+    assert found == ["INITIALIZING", 0, ["flagmw-source"], True]
+
+
+def test_a_child_with_the_id_of_a_dead_ancestor_does_not_wait_for_its_locks(tmp_path: Path) -> None:
+    found = run(
+        NAMESAKE
+        + """
+    import threading
+    from flagmw.lifecycle.process import PerProcess
+    building, ancestor = threading.Event(), os.getpid()
+    def build(previous):
+        building.set()
+        if ancestor == real():
+            time.sleep(60)
+        return "built"
+    real = os.getpid
+    holder = PerProcess(build)
+    threading.Thread(target=holder.get, daemon=True).start()
+    building.wait(10)
+    def child():
+        become(ancestor)
+        return holder.get()
+    print(json.dumps(in_child(child)))
+    """,
+        tmp_path,
+    )
+    assert found == "built"
+
+
+def test_what_an_earlier_hook_of_the_same_fork_has_built_is_kept(tmp_path: Path) -> None:
+    found = run(
+        """
+        client = Client(FlagFile(PATH))
+        early = []
+        os.register_at_fork(after_in_child=lambda: early.append((client.variation("f", USER), client._processes.state)))
+        client.start()
+        def child():
+            client.variation("f", USER)
+            return [client._processes.state is early[0][1], threads()]
+        print(json.dumps(in_child(child)))
+        """,
+        tmp_path,
+    )
+    assert found == [True, ["flagmw-source"]]
+
+
+def test_threads_that_come_at_once_after_a_fork_build_one_state(tmp_path: Path) -> None:
+    found = run(
+        """
+        from flagmw.lifecycle.process import PerProcess
+        built = []
+        def build(previous):
+            built.append(previous)
+            time.sleep(0.05)
+            return object()
+        holder = PerProcess(build)
+        holder.get()
+        def child():
+            built.clear()
+            barrier, got = threading.Barrier(8), []
+            def come():
+                barrier.wait()
+                got.append(holder.get())
+            comers = [threading.Thread(target=come) for _ in range(8)]
+            for comer in comers: comer.start()
+            for comer in comers: comer.join()
+            return [len(built), len(set(map(id, got)))]
+        print(json.dumps([in_child(child) for _ in range(5)]))
+        """,
+        tmp_path,
+    )
+    assert found == [[1, 1]] * 5
+
+
+def test_a_holder_that_nobody_uses_any_more_is_not_kept_alive() -> None:
+    holder = PerProcess(lambda previous: 1)
+    holder.get()
+    gone = weakref.ref(holder)
+    del holder
+    assert gone() is None
