@@ -21,10 +21,10 @@ from flagmw.processes import (
     Environment,
     Process,
     age,
+    environment_of,
     problems_among,
     problems_in,
     problems_of,
-    read_environment,
     read_environments,
     shortened,
 )
@@ -135,16 +135,14 @@ def of_client(client: Client, max_stale_s: float = MAX_STALE_S) -> tuple[list[st
     Returns:
         The lines, and what they come to.
     """
-    find_place = getattr(client.provider, "place", None)  # a provider of a user's own may have none
-    place = find_place() if find_place is not None else None
-    if place is None:
-        return _alone(client, max_stale_s)
-    environment = read_environment(place.path())
+    environment = environment_of(client.provider)
+    if environment is None:
+        return _alone(client)
     lines = lines_of([environment], max_stale_s) or [[(nobody_in(environment.folder), "")]]
     return ["".join(text for text, _ in line) for line in lines], exit_code([environment], max_stale_s)
 
 
-def _alone(client: Client, max_stale_s: float) -> tuple[list[str], ExitCode]:
+def _alone(client: Client) -> tuple[list[str], ExitCode]:
     problem = start_for_showing(client)
     status = client.status
     is_well = problem is None and (status.state is State.OK or (status.state is State.OFF and status.error is None))

@@ -121,6 +121,13 @@ def read_environment(folder: Path) -> Environment:
     return Environment(name=folder.name, folder=folder, processes=processes, left_files=files, left_bytes=size)
 
 
+def environment_of(provider: object) -> Environment | None:
+    """Give the environment of a provider; None where its processes have nothing in common."""
+    find_place = getattr(provider, "place", None)  # a provider of a user's own may have none
+    place = find_place() if find_place is not None else None
+    return read_environment(place.path()) if place is not None else None
+
+
 def _read_process(path: Path, pid: int, own: Mapping[tuple[int, int], int], now_s: float) -> Process | None:
     """Give the process that a file is of; None if it is gone, with its file."""
     if pid == os.getpid():
