@@ -15,7 +15,8 @@ from flagmw.errors import ContextError
 MAX_CHARS = 16_384
 """RabbitMQ takes 128 KiB of headers at most and then closes the connection; users need far less."""
 
-_FIELDS = ("key", "name", "email", "country", "identifiers", "attributes")
+_TEXTS = ("key", "name", "email", "country")
+_MAPPINGS = ("identifiers", "attributes")
 _encode = json.JSONEncoder(separators=(",", ":"), check_circular=False, allow_nan=False).encode
 
 
@@ -45,7 +46,8 @@ def written(context: UserContext) -> str:
     Raises:
         ContextError: it is larger than a header may be.
     """
-    fields: dict[str, Any] = {name: value for name in _FIELDS if (value := getattr(context, name))}
+    fields: dict[str, Any] = {name: value for name in _TEXTS if (value := getattr(context, name)) is not None}
+    fields.update({name: value for name in _MAPPINGS if (value := getattr(context, name))})
     if context.private:
         fields["private"] = sorted(context.private)
     text = _encode(fields)
@@ -68,4 +70,6 @@ def read(text: object) -> UserContext:
         raise ContextError("it is no JSON") from None
     if not isinstance(found, dict):
         raise ContextError("it is no JSON object")
-    return UserContext(**{name: found[name] for name in (*_FIELDS, "private") if found.get(name) is not None})
+    return UserContext(
+        **{name: found[name] for name in (*_TEXTS, *_MAPPINGS, "private") if found.get(name) is not None}
+    )

@@ -138,20 +138,23 @@ class Flags:
 
     # --- sending --------------------------------------------------------------------------------------------
 
-    def _on_publish(self, sender: str | None = None, headers: Any = None, **_: Any) -> None:
+    def _on_publish(self, headers: Any = None, declare: Any = None, **_: Any) -> None:
         """Put the user of this moment into a message."""
         try:
-            if isinstance(headers, dict) and HEADER not in headers and self._is_mine(sender):
+            if isinstance(headers, dict) and HEADER not in headers and self._is_mine(declare):
                 header = self._header()
                 if header is not None:
                     headers[HEADER] = header
         except Exception as error:  # whatever it is, the task is sent
             _tell("the user of a task does not travel with it", error)
 
-    def _is_mine(self, name: str | None) -> bool:
-        """Tell whether a task is this app's. Celery does not say; so names do, but only where it matters."""
+    def _is_mine(self, declare: Any) -> bool:
+        """Tell whether a message is this app's. Celery does not say; so its queue does, but only where it matters."""
+        if len(_installed) == 1:
+            return True
         app = self._app()
-        return len(_installed) == 1 or (app is not None and name in app.tasks)
+        own = list(app.amqp.queues.values()) if app is not None else []
+        return any(queue is mine for queue in declare or () for mine in own)
 
     def _header(self) -> Any:
         flags = find_flags()
@@ -241,7 +244,7 @@ def _tell(what: str, error: Exception) -> None:
 
 def _check_carry(carry: Any) -> Carry | bool:
     if isinstance(carry, bool) or (callable(carry) and not inspect.iscoroutinefunction(carry)):
-        return carry
+        return carry  # type: ignore[no-any-return]  # a bool or a function, as was just seen
     raise ConfigError(f"carry must be True, False or a plain function from a UserContext, got {type(carry).__name__}")
 
 
