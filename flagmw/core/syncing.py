@@ -8,7 +8,7 @@ Source: featureflag.co reference, section 6; FeatBit reference, section 5; vecto
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -25,6 +25,7 @@ from flagmw.core.versioned import (
     Store,
     advance,
     behaviour_digest,
+    dump_pieces,
     patched,
     replaced,
 )
@@ -66,6 +67,32 @@ class SyncFormat:
     read_segment: Callable[[dict[str, Any]], Item | None]
     compile_item: CompileItem
     key_of: Callable[[str], str | None]
+
+
+def take_documents(
+    form: SyncFormat, documents: Sequence[Document], previous: Snapshot | None, *, keeps: bool
+) -> tuple[Snapshot | None, tuple[DocumentError, ...]]:
+    """Give the flags after messages, one after another, and an error for each message that is refused.
+
+    Args:
+        form: how the service writes items.
+        documents: the messages.
+        previous: the flags in force.
+        keeps: whether these stay in force where no message says otherwise.
+    """
+    errors = []
+    snapshot = previous if keeps else None
+    for document in documents:
+        try:
+            snapshot = take_document(form, document, snapshot or previous) or snapshot
+        except DocumentError as error:
+            errors.append(error)
+    return snapshot, tuple(errors)
+
+
+def dumped(snapshot: Snapshot) -> Iterable[bytes] | None:
+    """Write flags as one full message; None for flags that came otherwise."""
+    return dump_pieces(snapshot.origin) if isinstance(snapshot.origin, Store) else None
 
 
 def take_document(form: SyncFormat, document: Document, previous: Snapshot | None) -> Snapshot | None:

@@ -12,13 +12,12 @@ from typing import Any
 from flagmw.context import UserContext
 from flagmw.core.documents import Document
 from flagmw.core.snapshot import Outcome, Snapshot, Space
-from flagmw.core.syncing import MAX_VERSION, WORDS, SyncFormat, take_document
-from flagmw.core.versioned import FLAG, SEGMENT, Item, Links, Store, dump_pieces, make_item
+from flagmw.core.syncing import MAX_VERSION, WORDS, SyncFormat, dumped, take_documents
+from flagmw.core.versioned import FLAG, SEGMENT, Item, Links, make_item
 from flagmw.dialects import Compilation
 from flagmw.dialects.featbit.conditions import compile_segment
 from flagmw.dialects.featbit.flags import compile_flag
 from flagmw.dialects.featbit.users import read_user
-from flagmw.errors import DocumentError
 from flagmw.evaluation import ErrorCode
 
 
@@ -43,18 +42,12 @@ class FeatBitDialect:
 
     def compile(self, documents: Sequence[Document], kept: Sequence[str], previous: Snapshot | None) -> Compilation:
         """Put messages in force, one after another."""
-        errors = []
-        snapshot = previous if kept else None
-        for document in documents:
-            try:
-                snapshot = take_document(FORMAT, document, snapshot or previous) or snapshot
-            except DocumentError as error:
-                errors.append(error)
-        return Compilation(snapshot=snapshot, errors=tuple(errors))
+        snapshot, errors = take_documents(FORMAT, documents, previous, keeps=bool(kept))
+        return Compilation(snapshot=snapshot, errors=errors)
 
     def dump(self, snapshot: Snapshot) -> Iterable[bytes] | None:
         """Write the flags as one full message."""
-        return dump_pieces(snapshot.origin) if isinstance(snapshot.origin, Store) else None
+        return dumped(snapshot)
 
 
 def version_of(value: object) -> int:
