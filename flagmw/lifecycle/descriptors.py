@@ -7,6 +7,7 @@ to that, too: taking one apart would touch the event loop, which a child shares 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from typing import Protocol
@@ -23,19 +24,24 @@ class Detachable(Protocol):
         ...
 
 
-_sockets: Living[Detachable] = Living()
-_files: dict[int, tuple[int, int]] = {}
+_sockets: dict[int, Living[Detachable]] = {}
+_files: dict[int, tuple[int, int, int]] = {}
+"""By descriptor: when it was given, as a number of forks, and what it is, since numbers come back."""
 
 
 def close_in_children(end: Detachable) -> None:
     """Have a socket closed in each child that is forked while somebody keeps it; nothing is sent."""
-    _sockets.add(end)
+    generation = hooks.generation()
+    if generation not in _sockets:
+        for given in [given for given, living in list(_sockets.items()) if not living.items()]:
+            _sockets.pop(given, None)
+    _sockets.setdefault(generation, Living()).add(end)
 
 
 def close_file_in_children(descriptor: int) -> None:
     """Have a file closed in each child that is forked until `forget_file` is called, which whoever closes it does."""
     info = os.fstat(descriptor)
-    _files[descriptor] = info.st_dev, info.st_ino
+    _files[descriptor] = hooks.generation(), info.st_dev, info.st_ino
 
 
 def forget_file(descriptor: int) -> None:
@@ -45,20 +51,27 @@ def forget_file(descriptor: int) -> None:
 
 @hooks.in_child
 def _close_inherited() -> None:
-    sockets = [end.detach() for end in _sockets.items()] if "gevent.monkey" not in sys.modules else []
-    _sockets.clear()
-    for descriptor in [*(one for one in sockets if one >= 0), *(one for one in list(_files) if _is_same(one))]:
-        try:
+    now = hooks.generation()  # what earlier hooks of this same fork have opened is this process's own
+    inherited = [one for one, (given, *_) in list(_files.items()) if given != now]
+    for descriptor in [*_taken_from_sockets(now), *filter(_is_same, inherited)]:
+        with contextlib.suppress(OSError):
             os.close(descriptor)
-        except OSError:
-            continue
-    _files.clear()
+    for descriptor in inherited:
+        forget_file(descriptor)
+
+
+def _taken_from_sockets(now: int) -> list[int]:
+    found: list[int] = []
+    for given in [one for one in list(_sockets) if one != now]:
+        living = _sockets.pop(given)
+        if "gevent.monkey" not in sys.modules:
+            found += [end.detach() for end in living.items()]
+    return [descriptor for descriptor in found if descriptor >= 0]
 
 
 def _is_same(descriptor: int) -> bool:
-    """Tell whether a descriptor still is the file that was meant, since numbers come back."""
     try:
         info = os.fstat(descriptor)
     except OSError:
         return False
-    return _files.get(descriptor) == (info.st_dev, info.st_ino)
+    return _files[descriptor][1:] == (info.st_dev, info.st_ino)

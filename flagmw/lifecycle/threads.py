@@ -45,6 +45,7 @@ class Background:
         self._run = run
         self._wake = wake
         self._owner = os.getpid()
+        self._generation = hooks.generation()
         self.exit_timeout_s = exit_timeout_s
         self.stopping = threading.Event()
         self._thread = threading.Thread(target=self._guarded, name=name, daemon=True)
@@ -77,8 +78,9 @@ class Background:
         return self._owner == os.getpid()
 
     def disown(self) -> None:
-        """Never touch the thread again: it is another process's, even if that had this one's id."""
-        self._owner = _NOBODY
+        """Never touch the thread again if it is another process's, even one that had this one's id."""
+        if self._generation != hooks.generation():
+            self._owner = _NOBODY
 
     def ask_to_stop(self) -> None:
         """Ask the thread to stop, without waiting."""
@@ -143,6 +145,9 @@ def _leave(timeout_s: float | None) -> None:
 def _disown_all() -> None:
     global _leaving  # noqa: PLW0603  # a new process has not begun to leave
     _leaving = _NOBODY, 0.0
-    for background in _living.items():
-        background.disown()
+    living = _living.items()
     _living.clear()
+    for background in living:
+        background.disown()
+        if background.is_mine:  # an earlier hook of this same fork has started it
+            _living.add(background)

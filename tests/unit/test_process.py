@@ -207,12 +207,14 @@ def test_what_an_earlier_hook_of_the_same_fork_has_built_is_kept(tmp_path: Path)
         client.start()
         def child():
             client.variation("f", USER)
-            return [client._processes.state is early[0][1], threads()]
+            kept = [client._processes.state is early[0][1], threads()]
+            hooks.leave()
+            return [*kept, until(lambda: not threads())]
         print(json.dumps(in_child(child)))
         """,
         tmp_path,
     )
-    assert found == [True, ["flagmw-source"]]
+    assert found == [True, ["flagmw-source"], True]
 
 
 def test_threads_that_come_at_once_after_a_fork_build_one_state(tmp_path: Path) -> None:
