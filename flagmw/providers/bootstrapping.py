@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from flagmw.core.documents import Document
@@ -60,7 +60,8 @@ class OfflineSource:
 class BootstrappedSource:
     """Brings a bootstrap document, then what a flag service says.
 
-    Flags that are there already, an earlier start's or the parent process's, are newer than the document and stay.
+    Flags that are there already, an earlier start's, the parent's or other processes', are newer than the document and
+    stay.
 
     Args:
         bootstrap: the document's text, or the JSON file that holds it.
@@ -75,20 +76,32 @@ class BootstrappedSource:
         self.background = service.background
         self.awaited = service.awaited
 
-    role = Role.ALONE
-    heartbeat_s: float | None = None
-    agreed_s: float | None = None
+    @property
+    def role(self) -> Role:
+        """How this process comes by the service's flags just now."""
+        return self._service.role
 
-    def fetch(self, receiver: Receiver, timeout_s: float) -> None:
-        """Deliver what can be had at once."""
-        self.open(receiver)
+    @property
+    def heartbeat_s(self) -> float | None:
+        """When the service's source gave its last sign of life."""
+        return self._service.heartbeat_s
+
+    @property
+    def agreed_s(self) -> float | None:
+        """When the service was last known to agree with its flags."""
+        return self._service.agreed_s
 
     def open(self, receiver: Receiver) -> None:
-        """Deliver the document, then what the service has at once."""
-        if receiver.snapshot is None:
-            receiver.deliver(_delivery(self._bootstrap, is_stale=True))
-            receiver = _Following(receiver)
-        self._service.open(receiver)
+        """Deliver what the service's source has at once, and the document if that is nothing."""
+        following = _Following(receiver)
+        self._service.open(following)
+        following.fill(self._bootstrap)
+
+    def fetch(self, receiver: Receiver, timeout_s: float) -> None:
+        """Deliver what the service says within that time, and the document if that is nothing."""
+        following = _Following(receiver)
+        self._service.fetch(following, timeout_s)
+        following.fill(self._bootstrap)
 
     def run(self, stopping: threading.Event) -> None:
         """Deliver what the service says until the event is set."""
@@ -104,15 +117,24 @@ class _Following:
 
     def __init__(self, receiver: Receiver) -> None:
         self._receiver = receiver
-        self._bootstrap = receiver.snapshot
+        self._bootstrap: Snapshot | None = None
 
     @property
     def snapshot(self) -> Snapshot | None:
         snapshot = self._receiver.snapshot
         return None if snapshot is self._bootstrap else snapshot
 
+    def fill(self, bootstrap: bytes | Path) -> None:
+        """Deliver the bootstrap document if there are no flags."""
+        if self._receiver.snapshot is None:
+            self._receiver.deliver(_delivery(bootstrap, is_stale=True))
+            self._bootstrap = self._receiver.snapshot
+
     def deliver(self, delivery: Delivery) -> bool:
         return self._receiver.deliver(delivery)
+
+    def dump(self) -> Iterable[bytes] | None:
+        return self._receiver.dump() if self.snapshot is not None else None
 
 
 def _delivery(bootstrap: bytes | Path, *, is_stale: bool) -> Delivery:

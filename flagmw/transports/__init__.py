@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from flagmw.core.documents import Document
@@ -28,6 +28,7 @@ class Delivery:
         error: why something is missing, None when all is there. An `AuthError` says that the source has given up.
         is_message: the document is one message of a stream: a bad one is skipped, and the source is well all the same.
         is_stale: the document is of an earlier time, kept for the case that nothing newer can be had.
+        asked_s: when it was asked for, by the monotonic clock; None says just now.
     """
 
     documents: Sequence[Document] = ()
@@ -35,6 +36,7 @@ class Delivery:
     error: TransportError | None = None
     is_message: bool = False
     is_stale: bool = False
+    asked_s: float | None = field(default=None, compare=False)
 
 
 class Receiver(Protocol):

@@ -11,7 +11,7 @@ import random as chance
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from traceback import format_tb
 
 from flagmw.core.documents import Document
@@ -139,7 +139,7 @@ class PollingSource:
             AuthError: the service refuses our secret.
             Interrupted: we are to stop.
         """
-        pause_s = 0.0
+        pause_s, asked_s = 0.0, self._monotonic()
         try:
             url = self._wire.url(receiver.snapshot)
             headers = {**self._wire.headers(), **self._validators.headers(url)}
@@ -157,7 +157,7 @@ class PollingSource:
             failure = TransportError(f"{self._wire.name}: unexpected {type(error).__name__}; trying again")
         else:
             self._backoff.reset()
-            is_taken = receiver.deliver(delivery)
+            is_taken = receiver.deliver(replace(delivery, asked_s=asked_s))
             if delivery.documents:
                 self._validators = _validators(url, answer.headers) if is_taken else _Validators()
             return None

@@ -1,0 +1,127 @@
+"""`Upstream`: a source of one's own that can be started, watched and dropped again while the process goes on."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+
+from flagmw.core.snapshot import Snapshot
+from flagmw.errors import AuthError
+from flagmw.lifecycle.threads import Background
+from flagmw.transports import Delivery, Receiver, Source
+
+CUT_WAIT_S = 0.5
+"""How long cutting off a source waits for a delivery under way."""
+
+
+class Upstream:
+    """A source, its thread, and what it has brought so far. Is the source's receiver.
+
+    Args:
+        source: a fresh one.
+        receiver: takes what it brings, as long as it is not cut off.
+        monotonic: the clock.
+        notify: called after each delivery, and when the source has ended, from any thread.
+
+    Attributes:
+        agrees: whether the service was well at the last delivery.
+        agreed_s: when that was asked for, by the monotonic clock; None before.
+        is_refused: the service refuses us, and the source has given up.
+        has_ended: nothing more will come.
+        has_brought: flags came that were not in force before.
+    """
+
+    def __init__(
+        self, source: Source, receiver: Receiver, monotonic: Callable[[], float], notify: Callable[[], None]
+    ) -> None:
+        self.source = source
+        self.agrees = False
+        self.agreed_s: float | None = None
+        self.is_refused = False
+        self.has_ended = False
+        self.has_brought = False
+        self._receiver = receiver
+        self._monotonic = monotonic
+        self._notify = notify
+        self._delivering = threading.Lock()
+        self._is_cut = False
+        self._changes: list[bytes | None] = []
+        self._background: Background | None = None
+
+    # --- as a receiver ----------------------------------------------------------------------------------------
+
+    @property
+    def snapshot(self) -> Snapshot | None:
+        """The flags in force."""
+        return self._receiver.snapshot
+
+    def dump(self) -> Iterable[bytes] | None:
+        """Write the flags in force."""
+        return self._receiver.dump()
+
+    def deliver(self, delivery: Delivery) -> bool:
+        """Hand a delivery on, and take note of what it did."""
+        with self._delivering:
+            if self._is_cut:
+                return False
+            now = self._monotonic()
+            before = self._receiver.snapshot
+            is_taken = self._receiver.deliver(delivery)
+            after = self._receiver.snapshot
+            if after is not None and (before is None or after.origin is not before.origin or _differ(before, after)):
+                self.has_brought = True
+                self._changes.append(_message_of(delivery))
+            self._note(delivery, now if delivery.asked_s is None else delivery.asked_s, is_taken=is_taken)
+        self._notify()
+        return is_taken
+
+    def _note(self, delivery: Delivery, asked_s: float, *, is_taken: bool) -> None:
+        if isinstance(delivery.error, AuthError):
+            self.is_refused = True
+        if delivery.error is not None or not (is_taken or delivery.is_message):
+            self.agrees = False
+        elif is_taken and not delivery.is_stale and self._receiver.snapshot is not None:
+            self.agrees = True
+            self.agreed_s = asked_s
+
+    # --- life -------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Open the source, and run it in a thread if it needs one."""
+        self.source.open(self)
+        if self.source.background:
+            self._background = Background("flagmw-upstream", self._run, self.source.wake)
+            self._background.start()
+
+    def _run(self, stopping: threading.Event) -> None:
+        try:
+            self.source.run(stopping)
+        finally:
+            self.has_ended = True
+            self._notify()
+
+    def stop(self, timeout_s: float) -> None:
+        """Take nothing more, and wait a little for the thread to end."""
+        is_idle = self._delivering.acquire(timeout=min(timeout_s, CUT_WAIT_S))
+        self._is_cut = True
+        if is_idle:
+            self._delivering.release()
+        if self._background is not None:
+            self._background.stop(timeout_s)
+            self._background = None
+
+    def take_changes(self) -> list[bytes | None]:
+        """Give what has changed since the last call: messages of a stream, and None for what was no message."""
+        changes, self._changes = self._changes, []
+        return changes
+
+
+def _differ(before: Snapshot, after: Snapshot) -> bool:
+    return before.revision != after.revision
+
+
+def _message_of(delivery: Delivery) -> bytes | None:
+    if not delivery.is_message or len(delivery.documents) != 1:
+        return None
+    content = delivery.documents[0].content
+    return content if isinstance(content, bytes) else None
