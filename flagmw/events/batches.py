@@ -9,8 +9,8 @@ from email.utils import parsedate_to_datetime
 from enum import Enum
 
 from flagmw.core.records import Exposure, Metric
-from flagmw.events import EventWire, Item
-from flagmw.events.buffer import Entry, Record
+from flagmw.events import EventWire, Item, Record
+from flagmw.events.buffer import Entry
 from flagmw.once import LogOnce
 
 MAX_BODY_BYTES = 1_000_000

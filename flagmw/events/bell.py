@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import queue
 import sys
-from queue import Empty, SimpleQueue
 
 NEVER = sys.maxsize
 
@@ -22,7 +22,8 @@ class Bell:
 
     def __init__(self) -> None:
         self.level = NEVER
-        self._tokens: SimpleQueue[None] = SimpleQueue()
+        # Through the module: gevent may have put another in its place since this module was imported.
+        self._tokens: queue.SimpleQueue[None] = queue.SimpleQueue()
 
     def ring(self) -> None:
         """Wake the thread, or keep it from falling asleep the next time."""
@@ -35,5 +36,5 @@ class Bell:
             self._tokens.get(timeout=None if timeout_s is None else max(timeout_s, 0.0))
             while True:
                 self._tokens.get_nowait()
-        except Empty:
+        except queue.Empty:
             return

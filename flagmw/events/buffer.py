@@ -1,13 +1,6 @@
 """Where events are between the call that makes them and their delivery: the seam for keeping them safe from a crash.
 
-`Buffer` is what shipping needs of such a place, `MemoryBuffer` keeps it in memory. A spool on disk replaces it so:
-
-- `put` encodes the event (`MemoryBuffer` leaves that to `take`) and appends it to the process's spool file before it
-  returns; 0 means that the spool has reached its bound;
-- `take` reads on from a cursor that only the shipping thread has, so that `put` and `take` need no common lock;
-- `settle` moves the start of what is to be delivered past events whose fate is known, in the file as well: after a
-  crash, whoever adopts the file starts there, and delivers again what was under way (with the same event ids);
-- `len` counts what is not settled, which with a spool may be more than this process has put.
+`Buffer` is what shipping needs of such a place, `MemoryBuffer` keeps it in memory, `spool.SpoolBuffer` in a file.
 
 Needs nothing of delivery.
 """
@@ -24,19 +17,11 @@ Entry = Sequence[Item] | None
 """An event as it is sent: its items, empty when the service has no use for it, None when it cannot be encoded."""
 
 
-class Buffer(Protocol):
-    """Holds events in the order in which they came."""
-
-    def put(self, record: Record) -> int:
-        """Take an event, from any thread, without raising and without waiting.
-
-        Returns:
-            How many are held now; 0 when there is no room, and the event is not held.
-        """
-        ...
+class Source(Protocol):
+    """Gives events out, in the order in which they came. Only the shipping thread calls."""
 
     def take(self) -> Entry:
-        """Give the oldest event that was not given yet, and go on holding it; only the shipping thread calls.
+        """Give the oldest event that was not given yet, and go on holding it.
 
         Raises:
             IndexError: there is none.
@@ -44,7 +29,40 @@ class Buffer(Protocol):
         ...
 
     def settle(self, count: int) -> None:
-        """Let go of the oldest `count` events, all of which were taken; only the shipping thread calls."""
+        """Let go of the oldest `count` events, all of which were taken."""
+        ...
+
+    def end(self) -> None:
+        """Nothing is taken any more; what is left may be of use to others."""
+        ...
+
+
+class Buffer(Source, Protocol):
+    """Holds events. What `Source` has not is for any thread."""
+
+    @property
+    def is_lasting(self) -> bool:
+        """Whether what is left at the end is kept for others, rather than lost."""
+        ...
+
+    def put(self, record: Record) -> int:
+        """Take an event, without raising and without waiting.
+
+        Returns:
+            About how many are held now, at least 1; 0 when there is no room, and the event is not held.
+        """
+        ...
+
+    def has_more(self) -> bool:
+        """Tell whether `take` would give an event."""
+        ...
+
+    def dropped(self) -> int:
+        """Count the events that were put, and lost before they were taken; without those for which put gave 0."""
+        ...
+
+    def size_bytes(self) -> int:
+        """Tell how much room on disk the events take."""
         ...
 
     def __len__(self) -> int:
@@ -61,6 +79,8 @@ class MemoryBuffer:
     """
 
     __slots__ = ("_capacity", "_encode", "_records", "_taken")
+
+    is_lasting = False
 
     def __init__(self, capacity: int, encode: Callable[[Record], Entry]) -> None:
         self._capacity = capacity
@@ -93,6 +113,21 @@ class MemoryBuffer:
         for _ in range(count):
             self._records.popleft()
         self._taken -= count
+
+    def end(self) -> None:
+        """Go on holding what is left, so that it can be counted."""
+
+    def has_more(self) -> bool:
+        """Tell whether there is an event that was not given yet."""
+        return len(self._records) > self._taken
+
+    def dropped(self) -> int:
+        """Nothing that was taken in is dropped here."""
+        return 0
+
+    def size_bytes(self) -> int:
+        """Nothing is on disk."""
+        return 0
 
     def __len__(self) -> int:
         """Count the events that are held."""

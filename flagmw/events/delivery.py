@@ -1,7 +1,8 @@
-"""`DeliverySink`: takes events of evaluations at the price of a deque's append, and has them delivered.
+"""`DeliverySink`: takes events at the price of one write to a file, or of a deque's append, and has them delivered.
 
-It owns a buffer and a thread that ships what is in it; see `buffer` for what holds events and `shipping` for what
-becomes of them. One per process: a forked child is given a new one, and leaves its parent's alone.
+It owns a buffer and a thread that ships what is in it; see `spool` and `buffer` for what holds events, `shipping` for
+what becomes of them, and `adoption` for the events of processes that are gone. One per process: a forked child is given
+a new one, and leaves its parent's alone.
 """
 
 from __future__ import annotations
@@ -16,10 +17,15 @@ from random import random
 
 from flagmw.core.records import Exposure, Identity, Metric
 from flagmw.events import EventWire, Record
+from flagmw.events.adoption import Adoption
 from flagmw.events.batches import Encoder
 from flagmw.events.bell import Bell
 from flagmw.events.buffer import MemoryBuffer
-from flagmw.events.shipping import Pace, Session, Shipper
+from flagmw.events.posting import Pace, Session
+from flagmw.events.segments import IS_SUPPORTED
+from flagmw.events.shipping import Shipper
+from flagmw.events.spool import SpoolBuffer
+from flagmw.lifecycle.places import StatePlace
 from flagmw.lifecycle.threads import Background
 from flagmw.once import LogOnce
 from flagmw.status import EventCounts
@@ -33,13 +39,19 @@ GRACE_S = 0.2
 class DeliverySink:
     """Delivers events to a flag service in the background.
 
-    Its methods may be called from any thread. Making one starts nothing; the first event starts the thread.
+    Its methods may be called from any thread. Making one starts nothing; the first event starts the thread, or `open`
+    when processes that are gone have left events.
 
     Args:
         wire: how the service wants its events.
         connect: makes what requests are made with; called once, in the background.
-        capacity: how many events may wait. When that many do, new ones are dropped and counted.
+        capacity: how many events may wait in memory. When that many do, new ones are dropped and counted.
         flush_interval_s: how long an event waits for others to travel with; a full batch does not wait.
+        place: the folder in which events are kept until they are delivered; None keeps them in memory, as does a
+            folder that cannot be used.
+        max_spool_bytes: how much the events of all processes may take there.
+        max_spool_age_s: how long events are kept there.
+        exit_timeout_s: how long the process's end may be held up by the last delivery.
         wall_clock: gives Unix time.
         monotonic: the clock for everything that is measured.
         random: spreads the pauses between tries; gives a number in [0, 1).
@@ -52,19 +64,34 @@ class DeliverySink:
         *,
         capacity: int = 10_000,
         flush_interval_s: float = 1.0,
+        place: StatePlace | None = None,
+        max_spool_bytes: int = 64 * 1024 * 1024,
+        max_spool_age_s: float = 7 * 86_400.0,
+        exit_timeout_s: float = 1.0,
         wall_clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
         random: Callable[[], float] = random,
     ) -> None:
-        pace = Pace(flush_interval_s=flush_interval_s, wall_clock=wall_clock, monotonic=monotonic, random=random)
         self._pid = os.getpid()
         self._wire = wire
-        self._monotonic = monotonic
+        self._connect = connect
+        self._capacity = capacity
+        self._place = place
+        self._max_spool_bytes = max_spool_bytes
+        self._max_spool_age_s = max_spool_age_s
+        self._pace = Pace(
+            flush_interval_s=flush_interval_s,
+            exit_timeout_s=exit_timeout_s,
+            wall_clock=wall_clock,
+            monotonic=monotonic,
+            random=random,
+        )
         self._log_once = LogOnce(logger)
         self._bell = Bell()
-        self._buffer = MemoryBuffer(capacity, Encoder(wire, self._log_once))
-        self._shipper = Shipper(wire, self._buffer, connect, self._bell, pace)
         self._starting = threading.RLock()
+        self._buffer: MemoryBuffer | SpoolBuffer | None = None
+        self._spool: SpoolBuffer | None = None
+        self._shipper: Shipper | None = None
         self._background: Background | None = None
         self._is_closed = False
         self._is_taking = False
@@ -72,15 +99,41 @@ class DeliverySink:
     # --- taking -----------------------------------------------------------------------------------------------
 
     def open(self) -> None:
-        """Nothing is shared with other processes."""
+        """Begin in this process: find the folder, and take over what others have left."""
+        if self._pid != os.getpid():
+            return
+        with self._starting:
+            if self._shipper is not None:
+                return
+            folder = self._place.open() if self._place is not None and IS_SUPPORTED else None
+            encode = Encoder(self._wire, self._log_once)
+            left: Adoption | None = None
+            if folder is None:
+                self._buffer = MemoryBuffer(self._capacity, encode)
+            else:
+                self._buffer = self._spool = SpoolBuffer(
+                    folder,
+                    encode=encode,
+                    ring=self._bell.ring,
+                    capacity=self._capacity,
+                    max_bytes=self._max_spool_bytes,
+                )
+                left = Adoption(folder, monotonic=self._pace.monotonic, random=self._pace.random)
+            self._shipper = Shipper(self._wire, self._buffer, self._connect, self._bell, self._pace, left)
+            if left is not None and not self._is_closed and left.scan():
+                self._start(self._shipper)
 
     def take_all(self, records: Sequence[Record]) -> None:
         """Take note of several events at once."""
-        for record in records:
-            if isinstance(record, Metric):
-                self.track(record)
-            else:
+        records = [record for record in records if not isinstance(record, Metric) or self._may_track(record)]
+        if self._spool is None:
+            for record in records:
                 self._take(record)
+            return
+        if not records or self._pid != os.getpid() or not (self._is_taking or self._may_take(len(records))):
+            return
+        if self._spool.put_all(records) >= self._bell.level:
+            self._bell.ring()
 
     def expose(self, exposure: Exposure) -> None:
         """Take note that a user was served a variation."""
@@ -88,61 +141,86 @@ class DeliverySink:
 
     def track(self, metric: Metric) -> None:
         """Take note of something that a user did, unless the service would not take it."""
+        if self._may_track(metric):
+            self._take(metric)
+
+    def _may_track(self, metric: Metric) -> bool:
         try:
             refusal = self._wire.refusal(metric)
         except Exception as error:  # properties are the caller's, and may do anything while they are read
             refusal = f"reading it raised {type(error).__name__}"
         if refusal is None:
-            self._take(metric)
-            return
+            return True
         self._log_once(logging.WARNING, ("refusal", refusal), "an event was not tracked: %s", refusal)
-        if self._pid == os.getpid():
-            self._shipper.count_refused()
+        self._refuse(1)
+        return False
 
     def identify(self, identity: Identity) -> None:
         """Take note of who a user is."""
         self._take(identity)
 
     def _take(self, record: Record) -> None:
-        # Runs inside evaluations: no lock, no system call, unless something is the first or too much.
-        if not self._is_taking and not self._may_take():
+        # May run inside evaluations: no lock, and but for the spool's write no system call, unless something is the
+        # first or too much.
+        if not self._is_taking and not self._may_take(1):
             return
-        held = self._buffer.put(record)
+        buffer = self._buffer
+        if buffer is None or (self._spool is not None and self._pid != os.getpid()):
+            return
+        held = buffer.put(record)
         if held >= self._bell.level:
             if self._pid == os.getpid():
                 self._bell.ring()
-        elif not held and self._pid == os.getpid():
+        elif not held and self._pid == os.getpid() and self._shipper is not None:
             self._shipper.count_overflow()
 
-    def _may_take(self) -> bool:
-        """Start the thread with the first event; count the events that come after closing."""
+    def _refuse(self, count: int) -> None:
+        if self._pid == os.getpid():
+            self.open()
+            if self._shipper is not None:
+                self._shipper.count_refused(count)
+
+    def _may_take(self, count: int) -> bool:
+        """Start the thread with the first event; count the events that come after closing and cannot be kept."""
         if self._pid != os.getpid():
             return False
-        if self._is_closed:
-            self._shipper.count_refused()
-            self._log_once(logging.WARNING, "closed", "events that come after closing are dropped")
-            return False
         with self._starting:
-            if self._is_taking or self._is_closed:
+            self.open()
+            if self._is_taking or self._shipper is None:
                 return self._is_taking
-            self._is_taking = True  # before starting, so that a signal's handler does not start another
-            background = Background("flagmw-events", self._shipper.run, self._bell.ring)
-            try:
-                background.start()
-            except RuntimeError as error:  # no more threads: the limit is reached, or the interpreter goes down
-                self._is_taking = False
-                self._shipper.count_refused()
-                self._log_once(logging.ERROR, "start", "events are dropped: no thread can be started (%s)", error)
+            if self._is_closed:
+                if self._spool is None:
+                    self._refuse(count)
+                    self._log_once(logging.WARNING, "closed", "events that come after closing are dropped")
+                return self._spool is not None
+            if not self._start(self._shipper) and self._spool is None:
+                self._refuse(count)
                 return False
-            self._background = background
-            weakref.finalize(self, background.ask_to_stop).atexit = False
             return True
+
+    def _start(self, shipper: Shipper) -> bool:
+        self._is_taking = True  # before starting, so that a signal's handler does not start another
+        background = Background("flagmw-events", shipper.run, self._bell.ring, exit_timeout_s=self._pace.exit_timeout_s)
+        problem: object = "the interpreter goes down"
+        try:
+            is_started = background.start()
+        except RuntimeError as error:  # no more threads
+            is_started, problem = False, error
+        if not is_started:
+            self._is_taking = False
+            what = "are dropped" if self._spool is None else "are kept for another process"
+            self._log_once(logging.ERROR, "start", "events %s: no thread can be started (%s)", what, problem)
+            return False
+        self._background = background
+        weakref.finalize(self, background.ask_to_stop).atexit = False
+        return True
 
     # --- looking and stopping ---------------------------------------------------------------------------------
 
     def counts(self) -> EventCounts:
         """Tell what became of the events of this process; one that the service has no use for is not counted."""
-        return self._shipper.counts() if self._pid == os.getpid() else EventCounts()
+        shipper = self._shipper
+        return shipper.counts() if shipper is not None and self._pid == os.getpid() else EventCounts()
 
     def flush(self, timeout_s: float) -> bool:
         """Deliver what was taken before this call.
@@ -150,24 +228,28 @@ class DeliverySink:
         Returns:
             Whether all of it was delivered; not when the time was over before, or the service refused some of it.
         """
-        return self._shipper.flush(timeout_s) if self._pid == os.getpid() else True
+        shipper = self._shipper
+        return shipper.flush(timeout_s) if shipper is not None and self._pid == os.getpid() else True
 
     def close(self, timeout_s: float) -> bool:
         """Deliver what is there, then end the thread, within the time given. A second call does nothing.
 
         Returns:
-            Whether nothing was left; what was left is lost.
+            Whether nothing was left. What was left is lost, unless there is a spool: then another process delivers it,
+            as well as what comes after closing.
         """
         if self._pid != os.getpid():
             return True
         with self._starting:
             self._is_closed = True
             self._is_taking = False
-            background = self._background
+            background, shipper = self._background, self._shipper
+        if shipper is None:
+            return True
         if background is not None:
             grace_s = min(GRACE_S, timeout_s / 4)
-            self._shipper.finish_by(self._monotonic() + timeout_s - grace_s)
+            shipper.finish_by(self._pace.monotonic() + timeout_s - grace_s)
             if not background.stop(timeout_s - grace_s):
-                self._shipper.interrupt()
+                shipper.interrupt()
                 background.stop(grace_s)
-        return self._shipper.end()
+        return shipper.end()

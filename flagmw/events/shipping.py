@@ -1,99 +1,96 @@
-"""`Shipper`: brings what a buffer holds to the service, in the background, in order, and until it is there.
+"""`Shipper`: brings what buffers hold to the service, in the background, in order, and until it is there.
 
 It makes batches, posts them, and judges the answers: what passes is tried again with the same bytes, what the
-service will never take is dropped and counted. An event leaves the buffer when its fate is known, not before. It
+service will never take is dropped and counted. An event leaves its buffer when its fate is known, not before. It
 knows neither where events come from nor how a request is made.
+
+The process's own events have a lane, and what processes that are gone have left has another. They take turns, a batch
+each. A batch of the other lane is tried once a turn, so that it never holds up the own events.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections import deque
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from random import random
+from collections.abc import Callable
 from typing import Protocol
 
-from flagmw.errors import TransportError
 from flagmw.events import EventWire
-from flagmw.events.batches import Batch, Verdict, asked_pause_s, verdict_of
+from flagmw.events.batches import Batch, Verdict
 from flagmw.events.bell import NEVER, Bell
-from flagmw.events.buffer import Buffer, Entry
-from flagmw.lifecycle.backoff import Backoff
-from flagmw.lifecycle.threads import EXIT_TIMEOUT_S
-from flagmw.once import LogOnce
+from flagmw.events.buffer import Buffer, Entry, Source
+from flagmw.events.posting import Outage, Pace, Poster, Session
 from flagmw.status import EventCounts
 
 logger = logging.getLogger("flagmw")
 
-FIRST_PAUSE_S = 0.5
-MAX_PAUSE_S = 30.0
-"""Pauses between tries grow from the one to the other, see `Backoff`."""
-
-REFUSED_PAUSE_S = 60.0
-"""How long to wait while the service refuses our secret; it takes a person to change that."""
-
 CLOSING_PAUSE_S = 0.1
 """The bound of pauses while somebody waits for the last delivery."""
 
-LEAVING_S = 0.8 * EXIT_TIMEOUT_S
-"""For how long the last events are shipped when the process leaves without closing."""
-
-MAX_ANSWER_BYTES = 65_536
-"""Nothing in an answer's body is looked at."""
+LEAVING_RATIO = 0.8
+"""Which part of the time that a process has for leaving goes to the last events."""
 
 
-class Answer(Protocol):
-    """What a service answered to a request."""
+class Left(Source, Protocol):
+    """What processes that are gone have left."""
 
-    @property
-    def status(self) -> int:
-        """The status code."""
-        ...
+    next_scan_s: float
+    """When to look again, on the monotonic clock."""
 
-    @property
-    def headers(self) -> Mapping[str, str]:
-        """The headers."""
+    def scan(self) -> bool:
+        """Look for what was left if it is time; whether there is something to take."""
         ...
 
 
-class Session(Protocol):
-    """Makes requests, one at a time, all from one thread."""
-
-    def request(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, max_bytes: int) -> Answer:
-        """Make a request and wait for its answer.
-
-        Raises:
-            TransportError: there is none; its text holds no secret.
-        """
-        ...
-
-    def interrupt(self) -> None:
-        """End the request under way, from any thread, and let none follow; never waits and never raises."""
-        ...
-
-    def close(self) -> None:
-        """Close what is open; the thread that makes the requests calls this."""
-        ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pace:
-    """When things are done.
+class Lane:
+    """One way to the service: a source of events, the batch that is being made, and those that are under way.
 
     Args:
-        flush_interval_s: how long an event waits for others to travel with.
-        wall_clock: Unix time.
-        monotonic: for all that is measured.
-        random: spreads the pauses between tries; gives a number in [0, 1).
+        source: of the events.
+        max_items: how many items a body may have.
+        outage: of this way.
     """
 
-    flush_interval_s: float = 1.0
-    wall_clock: Callable[[], float] = time.time
-    monotonic: Callable[[], float] = time.monotonic
-    random: Callable[[], float] = random
+    __slots__ = ("_carry", "_has_carry", "_max_items", "batch", "outage", "parts", "source", "try_at_s")
+
+    def __init__(self, source: Source, max_items: int, outage: Outage) -> None:
+        self.source = source
+        self.outage = outage
+        self.batch = Batch()
+        self.parts: deque[Batch] = deque()
+        self.try_at_s = 0.0
+        self._max_items = max_items
+        self._carry: Entry = None
+        self._has_carry = False
+
+    def fill(self) -> bool:
+        """Take along what fits; whether the batch is full."""
+        batch, max_items = self.batch, self._max_items
+        try:
+            while not self._has_carry and len(batch.items) < max_items:
+                entry = self.source.take()
+                self._has_carry = not batch.has_room_for(entry, max_items)
+                if self._has_carry:
+                    self._carry = entry
+                else:
+                    batch.add(entry)
+        except IndexError:
+            pass
+        return self._has_carry or len(batch.items) >= max_items
+
+    def close_batch(self) -> Batch:
+        """Give the batch and begin the next."""
+        batch, self.batch = self.batch, Batch()
+        if self._has_carry:
+            self.batch.add(self._carry)
+            self._carry, self._has_carry = None, False
+        return batch
+
+    @property
+    def room(self) -> int:
+        """How many more items make the batch full."""
+        return self._max_items - len(self.batch.items)
 
 
 class Shipper:
@@ -105,24 +102,27 @@ class Shipper:
         connect: makes the session; called in the thread, before the first request.
         bell: wakes the thread.
         pace: when things are done.
+        left: what others have left; None where that cannot be.
     """
 
-    def __init__(self, wire: EventWire, buffer: Buffer, connect: Callable[[], Session], bell: Bell, pace: Pace) -> None:
-        self._wire = wire
+    def __init__(
+        self,
+        wire: EventWire,
+        buffer: Buffer,
+        connect: Callable[[], Session],
+        bell: Bell,
+        pace: Pace,
+        left: Left | None = None,
+    ) -> None:
         self._buffer = buffer
-        self._connect = connect
         self._bell = bell
         self._pace = pace
-        self._session: Session | None = None
-        self._log_once = LogOnce(logger)
+        self._poster = Poster(wire, connect, pace.wall_clock)
         # The thread's own.
-        self._batch = Batch()
-        self._carry: Entry = None
-        self._has_carry = False
+        self._own = Lane(buffer, wire.max_items, Outage(pace.random))
+        self._left = left
+        self._others = Lane(left, wire.max_items, Outage(pace.random)) if left is not None else None
         self._flush_at_s = 0.0
-        self._failures = 0
-        self._backoff = Backoff(first_s=FIRST_PAUSE_S, max_s=MAX_PAUSE_S, random=pace.random)
-        self._takes_gzip = wire.takes_gzip
         self._stopping = threading.Event()
         self._has_told = False
         self._overflown_before = 0
@@ -130,6 +130,7 @@ class Shipper:
         self._changed = threading.Condition(threading.RLock())
         self._settled = 0
         self._sent = 0
+        self._adopted = 0
         self._retried = 0
         self._retrying = 0
         self._lost = 0
@@ -151,20 +152,26 @@ class Shipper:
         if is_first:
             self._bell.ring()
 
-    def count_refused(self) -> None:
-        """Count an event that was not taken."""
+    def count_refused(self, count: int) -> None:
+        """Count events that were not taken."""
         with self._changed:
-            self._refused += 1
+            self._refused += count
 
     def counts(self) -> EventCounts:
         """Tell what became of the events."""
         with self._changed:
-            held = len(self._buffer)
+            held, is_given_up = len(self._buffer), self._is_over and not self._buffer.is_lasting
             return EventCounts(
-                waiting=0 if self._is_over else held,
+                waiting=0 if is_given_up else held,
                 sent=self._sent,
                 retried=self._retried + (0 if self._is_over else self._retrying),
-                dropped=self._lost + self._overflown + self._refused + (held if self._is_over else 0),
+                dropped=self._lost
+                + self._overflown
+                + self._refused
+                + self._buffer.dropped()
+                + (held if is_given_up else 0),
+                adopted=self._adopted,
+                spool_bytes=self._buffer.size_bytes(),
             )
 
     def flush(self, timeout_s: float) -> bool:
@@ -186,23 +193,22 @@ class Shipper:
 
     def interrupt(self) -> None:
         """End a request under way; only when the time of shipping is over."""
-        session = self._session
-        if session is not None:
-            session.interrupt()
+        self._poster.interrupt()
 
     def end(self) -> bool:
-        """Give up what is still held, and tell how much that is, once. Nothing is shipped any more.
+        """Ship nothing any more, give up what does not last, and tell how much that is, once.
 
         Returns:
             Whether nothing was left.
         """
         with self._changed:
-            left = len(self._buffer)
             if self._is_over:
-                return not left
+                return not len(self._buffer)
             self._is_over = True
             self._changed.notify_all()
-        if left:
+        self._buffer.end()
+        left = len(self._buffer)
+        if left and not self._buffer.is_lasting:
             logger.error("%d events were not delivered in time and are lost", left)
         self._tell_drained()
         return not left
@@ -220,35 +226,23 @@ class Shipper:
                 is_last = stopping.is_set()
         finally:
             self.end()
-            if self._session is not None:
-                self._session.close()
+            if self._left is not None:
+                self._left.end()
+            self._poster.close()
 
     def _ship(self) -> bool:
         """Ship full batches, and the last one as well when it is time; False when the time of shipping is over."""
         while True:
-            self._fill()
+            is_full = self._own.fill()
             self._tell_overflow()
-            is_full = self._has_carry or len(self._batch.items) >= self._wire.max_items
-            if not self._batch.entries or not (is_full or self._is_due()):
+            is_due = bool(self._own.batch.entries) and (is_full or self._is_due())
+            if is_due:
+                if not self._deliver(self._own.close_batch()):
+                    return False
+                if not is_full:
+                    self._flush_at_s = self._pace.monotonic() + self._pace.flush_interval_s
+            if not self._deliver_for_others() and not is_due:
                 return True
-            batch, self._batch = self._batch, Batch()
-            if not self._deliver(batch):
-                return False
-            if not is_full:
-                self._flush_at_s = self._pace.monotonic() + self._pace.flush_interval_s
-
-    def _fill(self) -> None:
-        batch, max_items = self._batch, self._wire.max_items
-        try:
-            while len(batch.items) < max_items:
-                entry = self._carry if self._has_carry else self._buffer.take()
-                self._has_carry = not batch.has_room_for(entry, max_items)
-                if self._has_carry:
-                    self._carry = entry
-                    return
-                batch.add(entry)
-        except IndexError:
-            return
 
     def _is_due(self) -> bool:
         if self._stopping.is_set() or self._flush_to > self._settled:
@@ -258,18 +252,20 @@ class Shipper:
     def _rest(self) -> None:
         """Wait until a batch may be full or it is time for what is there; for ever when nothing is."""
         self._tell_drained()
-        entries = len(self._batch.entries)
+        entries = len(self._own.batch.entries)
         is_idle = not entries
-        level = 1 if is_idle else entries + self._wire.max_items - len(self._batch.items)
-        self._bell.level = level
-        if len(self._buffer) < level and not self._is_due_or_idle(is_idle):
-            self._bell.wait(None if is_idle else self._flush_at_s - self._pace.monotonic())
+        self._bell.level = 1 if is_idle else entries + self._own.room
+        if not self._buffer.has_more() and not (self._stopping.is_set() if is_idle else self._is_due()):
+            self._bell.wait(self._rest_s(is_idle=is_idle))
         self._bell.level = NEVER
         if is_idle:
             self._flush_at_s = self._pace.monotonic() + self._pace.flush_interval_s
 
-    def _is_due_or_idle(self, is_idle: bool) -> bool:
-        return self._stopping.is_set() if is_idle else self._is_due()
+    def _rest_s(self, *, is_idle: bool) -> float | None:
+        times_s = [] if is_idle else [self._flush_at_s]
+        if self._others is not None and self._left is not None:
+            times_s.append(self._others.try_at_s if self._others.parts else self._left.next_scan_s)
+        return max(min(times_s) - self._pace.monotonic(), 0.0) if times_s else None
 
     # --- one batch --------------------------------------------------------------------------------------------
 
@@ -281,86 +277,58 @@ class Shipper:
             verdict = self._post_until_settled(part) if part.items else Verdict.SENT
             if verdict is None:
                 return False
-            halves = part.halves() if verdict is Verdict.SPLIT else None
-            if halves is not None:
-                parts.extendleft(reversed(halves))
-                continue
-            self._settle(part, is_sent=verdict is Verdict.SENT)
+            if not self._split(parts, part, verdict):
+                self._settle(part, is_sent=verdict is Verdict.SENT)
         return True
+
+    def _split(self, parts: deque[Batch], part: Batch, verdict: Verdict) -> bool:
+        halves = part.halves() if verdict is Verdict.SPLIT else None
+        parts.extendleft(reversed(halves or ()))
+        return halves is not None
 
     def _post_until_settled(self, batch: Batch) -> Verdict | None:
         while not self._is_late():
             flushes = self._flushes
-            verdict, pause_s = self._post(batch)
+            verdict, pause_s = self._post(batch, self._own.outage)
             if verdict is Verdict.PLAIN:
                 continue
-            if verdict is Verdict.SENT:
-                self._note_success()
+            if verdict in {Verdict.SENT, Verdict.SPLIT, Verdict.REFUSED}:
                 return verdict
-            if verdict in {Verdict.SPLIT, Verdict.REFUSED}:
-                return verdict
-            self._note_retry(batch)
+            if not batch.was_retried:
+                batch.was_retried = True
+                with self._changed:
+                    self._retrying += batch.events
             if (verdict is Verdict.RETRY_SLOWLY and self._stopping.is_set()) or not self._pause(pause_s, flushes):
                 return None
         return None
 
-    def _post(self, batch: Batch) -> tuple[Verdict, float]:
-        """Try once; give what that means, and for how long to wait before the next try."""
-        try:
-            body, was_compressed = batch.body(self._wire, may_compress=self._takes_gzip)
-        except Exception as error:  # a defect of ours in a format must not end the thread
-            logger.error("a batch of %d events could not be put together: %s", batch.events, type(error).__name__)  # noqa: TRY400  # a trace could show what events hold
-            return Verdict.REFUSED, 0.0
-        try:
-            session = self._session = self._session or self._connect()
-            if self._is_late():  # whoever closes could not interrupt what was not there yet
-                return Verdict.RETRY, 0.0
-            headers = dict(self._wire.headers())
-            if was_compressed:
-                headers["Content-Encoding"] = "gzip"
-            answer = session.request("POST", self._wire.url, headers, body, MAX_ANSWER_BYTES)
-        except TransportError as error:
-            return self._failed(str(error), 0.0)
-        except Exception as error:  # whatever a session raises, events wait for a better time
-            return self._failed(f"the request raised {type(error).__name__}", 0.0)
-        verdict = verdict_of(answer.status, was_compressed=was_compressed)
-        if verdict is Verdict.PLAIN:
-            self._takes_gzip = False
-            logger.info("the service takes no compressed events (status %d); they go uncompressed now", answer.status)
-        elif verdict is Verdict.RETRY:
-            asked_s = asked_pause_s(answer.headers, self._pace.wall_clock())
-            return self._failed(f"the service answered with status {answer.status}", asked_s)
-        elif verdict is Verdict.RETRY_SLOWLY:
-            self._log_once(
-                logging.ERROR,
-                "refused",
-                "the service refuses our events (status %d); they wait, and are dropped when the queue is full",
-                answer.status,
-            )
-            return verdict, REFUSED_PAUSE_S
-        elif verdict is Verdict.REFUSED or (verdict is Verdict.SPLIT and batch.events < 2):
-            logger.error("the service does not take %d events (status %d); they are lost", batch.events, answer.status)
-        return verdict, 0.0
+    def _post(self, batch: Batch, outage: Outage) -> tuple[Verdict, float]:
+        return self._poster.post(batch, outage, lambda: not self._is_late(), is_told=not self._stopping.is_set())
 
-    def _failed(self, reason: str, asked_s: float) -> tuple[Verdict, float]:
-        if not self._failures and not self._stopping.is_set():
-            logger.warning("events cannot be delivered, they wait and are tried again: %s", reason)
-        self._failures += 1
-        pause_s = self._backoff.next_s()
-        return Verdict.RETRY, asked_s or pause_s
-
-    def _note_success(self) -> None:
-        self._log_once.forget("refused")
-        if self._failures:
-            logger.info("events are delivered again after %d tries that failed", self._failures)
-            self._failures = 0
-            self._backoff.reset()
-
-    def _note_retry(self, batch: Batch) -> None:
-        if not batch.was_retried:
-            batch.was_retried = True
-            with self._changed:
-                self._retrying += batch.events
+    def _deliver_for_others(self) -> bool:
+        """Try one batch of what others have left, unless there is no time for that; whether to go on at once."""
+        lane, left = self._others, self._left
+        if lane is None or left is None or self._stopping.is_set():
+            return False
+        if not lane.parts:
+            if not left.scan():
+                return False
+            lane.fill()
+            if not lane.batch.entries:
+                return False
+            lane.parts.append(lane.close_batch())
+        if self._pace.monotonic() < lane.try_at_s:
+            return False
+        part = lane.parts.popleft()
+        verdict, pause_s = self._post(part, lane.outage) if part.items else (Verdict.SENT, 0.0)
+        if verdict in {Verdict.RETRY, Verdict.RETRY_SLOWLY}:
+            part.was_retried = True
+            lane.try_at_s = self._pace.monotonic() + pause_s
+        if verdict in {Verdict.RETRY, Verdict.RETRY_SLOWLY, Verdict.PLAIN}:
+            lane.parts.appendleft(part)
+        elif not self._split(lane.parts, part, verdict):
+            self._settle_for_others(part, is_sent=verdict is Verdict.SENT)
+        return True
 
     def _pause(self, pause_s: float, flushes: int) -> bool:
         """Wait before the next try, or less when somebody asks for delivery; False when the time is over."""
@@ -382,7 +350,7 @@ class Shipper:
             return self._is_over
         now_s = self._pace.monotonic()
         if self._deadline_s is None:
-            self._deadline_s = now_s + LEAVING_S
+            self._deadline_s = now_s + LEAVING_RATIO * self._pace.exit_timeout_s
         return self._is_over or now_s >= self._deadline_s
 
     def _settle(self, batch: Batch, *, is_sent: bool) -> None:
@@ -400,6 +368,16 @@ class Shipper:
                 self._retrying -= batch.events
                 self._retried += batch.events if is_sent else 0
             self._changed.notify_all()
+
+    def _settle_for_others(self, batch: Batch, *, is_sent: bool) -> None:
+        if self._left is not None:
+            self._left.settle(len(batch.entries))
+        with self._changed:
+            self._lost += batch.broken + (0 if is_sent else batch.events)
+            if is_sent:
+                self._sent += batch.events
+                self._adopted += batch.events
+                self._retried += batch.events if batch.was_retried else 0
 
     # --- the queue that was full ------------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ import pytest
 
 from flagmw.errors import TransportError
 from flagmw.events.delivery import DeliverySink
-from flagmw.events.shipping import Session
+from flagmw.events.posting import Session
 from flagmw.lifecycle import threads
 from flagmw.status import EventCounts
 from tests.unit.event_support import Answered, NamingWire, Posted, ScriptedSession, exposure, identity, metric
@@ -446,6 +446,7 @@ def test_a_child_process_touches_nothing_of_its_parents() -> None:
     session = ScriptedSession()
     with closing(sink_to(session, capacity=2)) as sink:
         sink.expose(exposure("a"))
+        assert sink._shipper is not None
         with holding(sink._shipper._changed, sink._starting):  # by a thread that the child does not have
             child = os.fork()
             if child == 0:

@@ -11,7 +11,8 @@ import pytest
 from flagmw.events.batches import MAX_ASKED_PAUSE_S, Encoder
 from flagmw.events.bell import Bell
 from flagmw.events.buffer import Entry, MemoryBuffer
-from flagmw.events.shipping import CLOSING_PAUSE_S, FIRST_PAUSE_S, MAX_PAUSE_S, REFUSED_PAUSE_S, Pace, Shipper
+from flagmw.events.posting import FIRST_PAUSE_S, MAX_PAUSE_S, REFUSED_PAUSE_S, Pace
+from flagmw.events.shipping import CLOSING_PAUSE_S, Shipper
 from flagmw.once import LogOnce
 from flagmw.status import EventCounts
 from tests.unit.event_support import Answered, NamingWire, Posted, ScriptedSession, exposure
