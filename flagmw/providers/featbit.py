@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field
+from functools import partial
 from random import random
 from typing import Any, Unpack
 
@@ -96,7 +97,8 @@ class FeatBit:
 
     def source(self) -> Source:
         """Make a source: a stream, or requests at intervals."""
-        return make_source(self.options, self._poll if self.polling else self._stream)
+        service = self._poll if self.polling else self._stream
+        return make_source(self.options, service, self.place(), pushes=not self.polling)
 
     def _stream(self) -> Source:
         wire = FeatBitStream(self.env_secret, self.streaming_url, time.time, random)
@@ -107,7 +109,8 @@ class FeatBit:
 
     def sink(self) -> Sink | None:
         """Make a sink that sends evaluations and metrics; None when offline, or without events."""
-        return make_sink(self.options, lambda: FeatBitEvents(self.env_secret, self.event_url), FLUSH_INTERVAL_S)
+        wire = partial(FeatBitEvents, self.env_secret, self.event_url)
+        return make_sink(self.options, wire, self.place(), FLUSH_INTERVAL_S)
 
     def cache(self) -> SnapshotCache | None:
         """Make what keeps the last good flags; None without `cache_dir`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field
+from functools import partial
 from random import random
 from typing import Any, Unpack
 
@@ -89,7 +90,7 @@ class FeatureFlagCo:
 
     def source(self) -> Source:
         """Make a source that streams."""
-        return make_source(self.options, self._stream)
+        return make_source(self.options, self._stream, self.place(), pushes=True)
 
     def _stream(self) -> Source:
         wire = FeatureFlagCoStream(self.env_secret, self.streaming_uri, time.time, random)
@@ -97,7 +98,8 @@ class FeatureFlagCo:
 
     def sink(self) -> Sink | None:
         """Make a sink that sends evaluations and metrics; None when offline, or without events."""
-        return make_sink(self.options, lambda: FeatureFlagCoEvents(self.env_secret, self.base_uri), FLUSH_INTERVAL_S)
+        wire = partial(FeatureFlagCoEvents, self.env_secret, self.base_uri)
+        return make_sink(self.options, wire, self.place(), FLUSH_INTERVAL_S)
 
     def cache(self) -> SnapshotCache | None:
         """Make what keeps the last good flags; None without `cache_dir`."""

@@ -85,7 +85,7 @@ class Hackle:
 
     def source(self) -> Source:
         """Make a source that polls the workspace."""
-        return make_source(self.options, self._poll)
+        return make_source(self.options, self._poll, self.place(), pushes=False)
 
     def _poll(self) -> Source:
         wire = HackleConfig(self.sdk_key, self.sdk_url, wall_clock=time.time)
@@ -93,7 +93,7 @@ class Hackle:
 
     def sink(self) -> Sink | None:
         """Make a sink that sends exposures, remote config events and tracked ones; None when offline, or without events."""
-        return make_sink(self.options, self._events, FLUSH_INTERVAL_S)
+        return make_sink(self.options, self._events, self.place(), FLUSH_INTERVAL_S)
 
     def _events(self) -> HackleEvents:
         return HackleEvents(

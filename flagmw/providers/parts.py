@@ -14,21 +14,25 @@ from flagmw.session import HttpSession
 from flagmw.transports import PollWire, Source, StreamWire
 from flagmw.transports.cache import SnapshotCache, cache_path
 from flagmw.transports.polling import PollingSource
+from flagmw.transports.shared import SharedSource
 from flagmw.transports.streaming import StreamSource
 
 
-def make_source(options: ServiceOptions, service: Callable[[], Source]) -> Source:
+def make_source(
+    options: ServiceOptions, service: Callable[[], Source], place: StatePlace | None, *, pushes: bool
+) -> Source:
     """Make a source: the service's, with a bootstrap document before it if there is one, or that alone when offline.
 
     Args:
         options: of the provider.
         service: makes the source that brings what the service says.
+        place: where the processes of the host meet, one of which brings it for all if that is wanted.
+        pushes: the service tells of changes, rather than being asked at intervals.
     """
     if options.offline:
         return OfflineSource(options.bootstrap)
-    if options.bootstrap is None:
-        return service()
-    return BootstrappedSource(options.bootstrap, service())
+    source = service() if place is None or not options.shared else SharedSource(service, place, pushes=pushes)
+    return source if options.bootstrap is None else BootstrappedSource(options.bootstrap, source)
 
 
 def make_streaming(options: ServiceOptions, wire: StreamWire, stream: StreamOptions) -> Source:
@@ -58,12 +62,15 @@ def make_place(options: ServiceOptions, service: str, *identity: str) -> StatePl
     return None if options.offline else StatePlace(options.state_dir, service, identity)
 
 
-def make_sink(options: ServiceOptions, wire: Callable[[], EventWire], flush_interval_s: float) -> Sink | None:
+def make_sink(
+    options: ServiceOptions, wire: Callable[[], EventWire], place: StatePlace | None, flush_interval_s: float
+) -> Sink | None:
     """Make a sink that delivers events; None when none are to be sent.
 
     Args:
         options: of the provider.
         wire: makes what knows how the service wants its events.
+        place: where events are kept until they are delivered, if they are to outlive their process.
         flush_interval_s: of the service's own client, unless the options say otherwise.
     """
     events = options.events
@@ -74,6 +81,10 @@ def make_sink(options: ServiceOptions, wire: Callable[[], EventWire], flush_inte
         lambda: HttpSession(options.network),
         capacity=events.capacity,
         flush_interval_s=flush_interval_s if events.flush_interval_s is None else events.flush_interval_s,
+        place=place if events.durability == "process" else None,
+        max_spool_bytes=events.max_spool_bytes,
+        max_spool_age_s=events.max_spool_age_s,
+        exit_timeout_s=events.exit_timeout_s,
         wall_clock=time.time,
     )
 
