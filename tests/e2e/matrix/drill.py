@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import tempfile
@@ -31,6 +32,9 @@ ENOUGH = 30
 
 ADOPT_S = 40.0
 
+SETTLE_S = 12.0
+"""Longer than any client here keeps events before it sends them (10 s)."""
+
 
 @dataclass(kw_only=True)
 class Result:
@@ -46,8 +50,11 @@ class Result:
         change_s: from the change of a flag until the last worker answered with it; None when it was not measured.
         frozen: workers that never did.
         end_s: how long the end took.
+        adopt_s: how long the start anew took.
+        late: events that arrived only with the start anew.
         problem: what went wrong otherwise.
         leaked: whether the secret is in the server's log.
+        lost_by: who had answered the requests that lost events, what kind of request it was, and its user.
     """
 
     row: str
@@ -63,6 +70,7 @@ class Result:
     frozen: list[str] = field(default_factory=list)
     end_s: float = 0.0
     adopt_s: float = 0.0
+    late: int = 0
     problem: str = ""
     leaked: bool = False
     lost_by: list[str] = field(default_factory=list)
@@ -74,68 +82,97 @@ class Result:
 
 
 def drill(
-    row: Row, end: str, *, service: str = "hackle", measure_change: bool = False, folder: Path | None = None
+    row: Row,
+    end: str,
+    *,
+    service: str = "hackle",
+    client: str = "flagmw",
+    measure_change: bool = False,
+    is_gentle: bool = False,
+    folder: Path | None = None,
 ) -> Result:
-    """Do one run with our client.
+    """Do one run.
 
     Args:
         row: the server.
         end: what happens to it, see `EXITS`.
         service: the flag service.
+        client: what reads the flags in the app, `flagmw` or an official client.
         measure_change: whether a flag is changed before the end comes.
+        is_gentle: as it must be for a client that keeps events in memory only: with default intervals, a lighter load,
+            and `SETTLE_S` of rest before what is left of the server is asked to stop. Else that is killed at once.
         folder: where logs and state are kept; None takes one that is removed.
     """
     with ExitStack() as stack:
         place = folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="matrix-")))
         source = stack.enter_context(SERVICES[service]())
-        return _Run(row, end, source, place).go(measure_change=measure_change)
+        run = _Run(row, Result(row=row.name, end=end, client=client), source, place, is_gentle=is_gentle)
+        return run.go(measure_change=measure_change)
 
 
 class _Run:
-    def __init__(self, row: Row, end: str, service: Service, folder: Path) -> None:
+    """One run, and what it needs."""
+
+    def __init__(self, row: Row, result: Result, service: Service, folder: Path, *, is_gentle: bool) -> None:
         self.row = row
-        self.end = end
         self.service = service
-        self.result = Result(row=row.name, end=end)
+        self.result = result
         self.folder = folder
+        self.is_gentle = is_gentle
         self.started = folder / "started"
         self.started.mkdir()
         self.environment = {
-            "FLAGMW_DSN": service.dsn(),
+            "FLAGMW_DSN": service.dsn(is_hasty=not is_gentle),
             "FLAGMW_STATE_DIR": str(folder / "state"),
             "MATRIX_BROKER": str(folder / "broker"),
-            "MATRIX_CLIENT": "flagmw",
+            "MATRIX_CLIENT": result.client,
             "MATRIX_KEYS": json.dumps(service.keys),
+            "MATRIX_SECRET": service.secret,
             "MATRIX_STARTED": str(self.started),
+            "MATRIX_STREAMING_URL": service.server.ws_url,
+            "MATRIX_URL": service.server.url,
             **row.environment,
         }
         self.changed_s: float | None = None
 
     def go(self, *, measure_change: bool) -> Result:
+        """Start the server, load it, end it, start anew, compare."""
         result = self.result
-        log = self.folder / "server.log"
-        running = Running(lambda port: self.row.line(port, self.end), self.environment, log)
+        running = Running(lambda port: self.row.line(port, result.end), self.environment, self.folder / "server.log")
         try:
-            load = Load(self._asker(running), self.service.keys, self.row.mounts)
+            load = self._load(running)
             try:
                 self._await_workers(running, load)
                 if measure_change:
                     self._measure_change(load)
                 began_s = time.monotonic()
-                result.problem = EXITS[self.end](Scene(self.row, running, load, self.started))
+                result.problem = EXITS[result.end](Scene(self.row, running, load, self.started))
                 result.end_s = time.monotonic() - began_s
+                if self.is_gentle and not running.has_ended():
+                    load.pause()
+                    time.sleep(
+                        SETTLE_S
+                    )  # a client that says nothing of what it still has to send can only be given time
+                    running.signal(signal.SIGTERM)
+                    running.await_end(SETTLE_S)
             finally:
                 running.kill_all()
                 load.stop()
         finally:
             running.kill_all()
-        self._adopt()
         self._compare(load)
-        result.leaked = self.service.secret in running.log()
+        result.late = len(result.lost)
+        if result.client == "flagmw":
+            self._adopt()
+            self._compare(load)
+        result.late -= len(result.lost)
+        result.leaked = result.client == "flagmw" and self.service.secret in running.log()
         return result
 
-    def _asker(self, running: Running) -> Asker:
-        return OverCelery(self.folder / "broker") if self.row.speaks == "celery" else OverHttp(running)
+    def _load(self, running: Running) -> Load:
+        asker: Asker = OverCelery(self.folder / "broker") if self.row.speaks == "celery" else OverHttp(running)
+        pace = {"threads": 3, "pause_s": 0.12} if self.is_gentle else {}
+        return Load(asker, self.service.keys, self.row.mounts, **pace)  # type: ignore[arg-type]  # a mixed mapping
 
     def _await_workers(self, running: Running, load: Load) -> None:
         deadline_s = time.monotonic() + START_S
@@ -149,7 +186,7 @@ class _Run:
                 who = {answer.who for answer in load.answers}
                 raise AssertionError(
                     f"{len(who)} of {self.row.workers} answer within {START_S:g} s; {load.failures[-3:]}; it says:\n"
-                    f"{running.log()[-3000:]}"
+                    f"{running.say_where()}"
                 )
 
     def _measure_change(self, load: Load) -> None:

@@ -80,6 +80,8 @@ class Scene:
 
     def await_others(self, timeout_s: float) -> None:
         """Give what is left of the server a few requests more, if it still answers."""
+        if self.running.has_ended() and not self.row.has_master:
+            return
         before = len(self.load.answers)
         self.load.await_answers(lambda answers: len(answers) >= before + 10, timeout_s)
 

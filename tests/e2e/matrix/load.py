@@ -48,12 +48,22 @@ class Load:
         keys: of the three flags.
         mounts: where the apps are.
         threads: how many ask at the same time.
+        pause_s: between two requests of one thread.
     """
 
-    def __init__(self, asker: Asker, keys: Sequence[Any], mounts: Sequence[str] = ("",), threads: int = 4) -> None:
+    def __init__(
+        self,
+        asker: Asker,
+        keys: Sequence[Any],
+        mounts: Sequence[str] = ("",),
+        *,
+        threads: int = 4,
+        pause_s: float = PAUSE_S,
+    ) -> None:
         self._asker = asker
         self._keys = [str(key) for key in keys]
         self._mounts = mounts
+        self._pause_s = pause_s
         self._run = secrets.token_hex(3)
         self._numbers = itertools.count()
         self._changed = threading.Condition()
@@ -64,7 +74,7 @@ class Load:
         self._loops = [self._pool.submit(self._go_on) for _ in range(threads)]
 
     def _go_on(self) -> None:
-        while not self._ended.wait(PAUSE_S):
+        while not self._ended.wait(self._pause_s):
             number = next(self._numbers)
             self.ask(KINDS[number % len(KINDS)], HOLD_S if number % 3 else 0.0, number)
 
@@ -118,6 +128,10 @@ class Load:
         """Wait until something is true of the answers; gives whether it came true."""
         with self._changed:
             return self._changed.wait_for(lambda: condition(self._answers), timeout_s)
+
+    def pause(self) -> None:
+        """Ask no more of itself; what is under way goes on."""
+        self._ended.set()
 
     def stop(self) -> None:
         """Ask no more, and wait for the last answers; may be called twice."""

@@ -23,6 +23,8 @@ LOOK_S = 0.01
 END_S = 10.0
 """How long killed processes may take to be gone."""
 
+SAY_S = 0.5
+LOG_CHARS = 8_000
 STARTS = 3
 """How often a server is started when something else has taken its port in the meantime."""
 
@@ -103,6 +105,13 @@ class Running:
     def pids(self) -> list[int]:
         """Give all its processes that are alive."""
         return list(marked(self._mark))
+
+    def say_where(self) -> str:
+        """Have each worker write what its threads are doing, and give the end of the log; the server may not survive."""
+        for pid in self.pids():
+            self.signal(signal.SIGRTMIN, pid)
+        time.sleep(SAY_S)
+        return self.log()[-LOG_CHARS:]
 
     def kill_all(self) -> None:
         """End all processes at once, and wait until they are gone; may be called twice."""

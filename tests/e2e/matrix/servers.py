@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 WORKERS = 3
@@ -63,7 +63,7 @@ def gunicorn(
     )  # fmt: skip
 
 
-def uwsgi(name: str, *arguments: str, **more: object) -> Row:
+def uwsgi(name: str, *arguments: str, timeout: bool = True) -> Row:
     """Give a row of uWSGI."""
     program = Path(sys.executable).parent / "uwsgi"
     return Row(
@@ -75,15 +75,19 @@ def uwsgi(name: str, *arguments: str, **more: object) -> Row:
         ],
         options={
             "recycling": ("--max-requests", "12", "--min-worker-lifetime", "1"),
-            "time-out": ("--harakiri", "2"),
+            **({"time-out": ("--harakiri", "2")} if timeout else {}),
         },
-        **more,  # type: ignore[arg-type]  # as the caller says
     )  # fmt: skip
 
 
-def python_server(name: str, module: str, *arguments: str, **more: object) -> Row:
+def python_server(name: str, module: str, *arguments: str, options: Mapping[str, Sequence[str]] | None = None) -> Row:
     """Give a row of a server that is started as a module."""
-    return Row(name=name, command=[sys.executable, "-m", module, *arguments], **more)  # type: ignore[arg-type]  # as the caller says
+    return Row(name=name, command=[sys.executable, "-m", module, *arguments], options=options or {})
+
+
+def alone(row: Row) -> Row:
+    """Give the row of a server that has one process."""
+    return replace(row, workers=1, has_master=False, respawns=False)
 
 
 def _gunicorns() -> list[Row]:
@@ -102,14 +106,18 @@ def _gunicorns() -> list[Row]:
 def _uwsgis() -> list[Row]:
     module = ("--module", WSGI)
     mounts = ("--mount", f"/one={WSGI}", "--mount", f"/two={WSGI}", "--manage-script-name")
-    two = {"mounts": ("/one", "/two"), "workers": 2 * WORKERS}
     return [
         uwsgi("default", "--master", *module),
         uwsgi("lazy-apps", "--master", "--lazy-apps", *module),
-        uwsgi("no master", *module, has_master=False, respawns=False),
-        uwsgi("processes and threads", "--master", "--threads", "2", *module),
-        uwsgi("two apps, lazy-apps", "--master", "--lazy-apps", *mounts, **two),
-        uwsgi("two apps", "--master", *mounts, **two),
+        replace(
+            uwsgi("no master", *module, timeout=False), has_master=False, respawns=False
+        ),  # it is a master that kills
+        # with threads, each request starts the clock of its worker anew
+        uwsgi("processes and threads", "--master", "--threads", "2", *module, timeout=False),
+        *[
+            replace(uwsgi(name, "--master", *lazy, *mounts), mounts=("/one", "/two"), workers=2 * WORKERS)
+            for name, lazy in (("two apps, lazy-apps", ["--lazy-apps"]), ("two apps", []))
+        ],
     ]
 
 
@@ -117,29 +125,40 @@ def _others() -> list[Row]:
     three = ("--workers", str(WORKERS))
     uvicorn = ("--port", "{port}", "--timeout-graceful-shutdown", str(STUCK_S), "--no-access-log", ASGI)
     granian = ("--port", "{port}", *three, "--workers-kill-timeout", str(STUCK_S), "--respawn-failed-workers")
-    single = {"workers": 1, "has_master": False, "respawns": False}
-    rss = {"recycling": ("--workers-max-rss", "1", "--rss-sample-interval", "1")}
+    over_weight = {"recycling": ("--workers-max-rss", "1", "--rss-sample-interval", "1")}
+    hypercorn = ("-w", str(WORKERS), "-b", "127.0.0.1:{port}", "--graceful-timeout", str(STUCK_S), ASGI)
+    daphne = ("-p", "{port}", "--application-close-timeout", str(STUCK_S), ASGI)
+    celery = ("-A", "tests.e2e.matrix.served.tasks", "worker", "-P", "prefork", "-c", str(WORKERS), "-l", "INFO")
+    quiet = ("--without-gossip", "--without-mingle", "--without-heartbeat")
     return [
-        python_server("uvicorn, 1 process", "uvicorn", *uvicorn, options={"recycling": ("--limit-max-requests", "40")}, **single),
+        alone(
+            python_server(
+                "uvicorn, 1 process", "uvicorn", *uvicorn, options={"recycling": ("--limit-max-requests", "40")}
+            )
+        ),
         python_server(
-            "uvicorn, 3 workers", "uvicorn", *three, *uvicorn,
+            "uvicorn, 3 workers",
+            "uvicorn",
+            *three,
+            *uvicorn,
             options={"recycling": ("--limit-max-requests", "12"), "time-out": ("--timeout-worker-healthcheck", "1")},
         ),
-        python_server("granian WSGI", "granian", "--interface", "wsgi", *granian, WSGI, options=rss),
-        python_server("granian ASGI", "granian", "--interface", "asgi", *granian, ASGI, options=rss),
-        python_server(
-            "hypercorn", "hypercorn", "-w", str(WORKERS), "-b", "127.0.0.1:{port}", "--graceful-timeout", str(STUCK_S), ASGI,
-            options={"recycling": ("--max-requests", "12")},
-        ),
-        python_server("daphne", "daphne", "-p", "{port}", "--application-close-timeout", str(STUCK_S), ASGI, **single),
-        python_server("waitress", "waitress", "--listen=127.0.0.1:{port}", "--threads=4", WSGI, **single),
-        python_server(
-            "Celery prefork", "celery", "-A", "tests.e2e.matrix.served.tasks", "worker", "-P", "prefork", "-c", str(WORKERS),
-            "--without-gossip", "--without-mingle", "--without-heartbeat", "-l", "INFO",
-            options={"recycling": ("--max-tasks-per-child", "12"), "time-out": ("--time-limit", "2")},
+        python_server("granian WSGI", "granian", "--interface", "wsgi", *granian, WSGI, options=over_weight),
+        python_server("granian ASGI", "granian", "--interface", "asgi", *granian, ASGI, options=over_weight),
+        python_server("hypercorn", "hypercorn", *hypercorn, options={"recycling": ("--max-requests", "12")}),
+        alone(python_server("daphne", "daphne", *daphne)),
+        alone(python_server("waitress", "waitress", "--listen=127.0.0.1:{port}", "--threads=4", WSGI)),
+        replace(
+            python_server(
+                "Celery prefork",
+                "celery",
+                *celery,
+                *quiet,
+                options={"recycling": ("--max-tasks-per-child", "12"), "time-out": ("--time-limit", "2")},
+            ),
             speaks="celery",
         ),
-    ]  # fmt: skip
+    ]
 
 
 ROWS: Mapping[str, Row] = {row.name: row for row in (*_gunicorns(), *_uwsgis(), *_others())}

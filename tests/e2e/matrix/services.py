@@ -50,10 +50,14 @@ class Service(Protocol):
         after: its value after the change.
     """
 
-    server: ServiceServer
     keys: tuple[Any, ...]
     before: str
     after: str
+
+    @property
+    def server(self) -> ServiceServer:
+        """What clients connect to."""
+        ...
 
     def __enter__(self) -> Self: ...
 
@@ -64,8 +68,8 @@ class Service(Protocol):
         """What opens the environment, and must show up nowhere."""
         ...
 
-    def dsn(self) -> str:
-        """Give what our client is configured with."""
+    def dsn(self, *, is_hasty: bool) -> str:
+        """Give what our client is configured with: in haste, or with its defaults."""
         ...
 
     def change(self) -> None:
@@ -99,9 +103,9 @@ class OfHackle:
     def secret(self) -> str:
         return self.server.sdk_key
 
-    def dsn(self) -> str:
-        options = f"poll_interval_s={POLL_INTERVAL_S}&event_flush_interval_s={FLUSH_INTERVAL_S}"
-        return f"hackle://{quote(self.secret)}@127.0.0.1:{self.server.port}?tls=false&{options}"
+    def dsn(self, *, is_hasty: bool) -> str:
+        haste = f"&poll_interval_s={POLL_INTERVAL_S}&event_flush_interval_s={FLUSH_INTERVAL_S}" if is_hasty else ""
+        return f"hackle://{quote(self.secret)}@127.0.0.1:{self.server.port}?tls=false{haste}"
 
     def change(self) -> None:
         self._load(72)
@@ -141,9 +145,9 @@ class OfFeatBit:
     def secret(self) -> str:
         return self.server.secret
 
-    def dsn(self) -> str:
-        options = f"event_flush_interval_s={FLUSH_INTERVAL_S}"
-        return f"featbit://{quote(self.secret)}@127.0.0.1:{self.server.port}?tls=false&{options}"
+    def dsn(self, *, is_hasty: bool) -> str:
+        haste = f"&event_flush_interval_s={FLUSH_INTERVAL_S}" if is_hasty else ""
+        return f"featbit://{quote(self.secret)}@127.0.0.1:{self.server.port}?tls=false{haste}"
 
     def change(self) -> None:
         self._put(1)

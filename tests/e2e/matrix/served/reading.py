@@ -10,8 +10,10 @@ The environment says the rest: `MATRIX_CLIENT` which client, `MATRIX_KEYS` the k
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
+import signal
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +21,8 @@ from typing import Any, Protocol
 from urllib.parse import parse_qsl
 
 from flagmw import Client, UserContext
+
+faulthandler.register(signal.SIGRTMIN, all_threads=True)  # the harness asks where a worker is that does not answer
 
 KEYS: list[Any] = json.loads(os.environ["MATRIX_KEYS"])
 DEFAULT = "the caller's"

@@ -12,6 +12,7 @@ from tests.e2e.matrix.served.broker import TASK, celery_app
 from tests.e2e.matrix.served.reading import Asked, OfClient, official_reader, our_client
 
 app = celery_app(Path(os.environ["MATRIX_BROKER"]))
+FIRST_FLAGS_S = 5.0
 client = our_client()
 official = official_reader() if client is None else None
 
@@ -20,6 +21,8 @@ official = official_reader() if client is None else None
 def answer(query: str) -> dict[str, Any]:
     """Answer one request; here it is a task, and its result the answer."""
     asked = Asked.of(query)
+    if client is not None:
+        client.wait_until_ready(FIRST_FLAGS_S)  # a task has no middleware that holds it back
     reads = OfClient(client, asked.user) if client is not None else official_reader_of(asked.user)
     value = asked.begin(reads)
     if asked.kind == "streamed":
