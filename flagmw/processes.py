@@ -116,7 +116,8 @@ def read_environment(folder: Path) -> Environment:
     # Looked up after the files were: one of our own was opened before it could be listed.
     own = _own_descriptors() if any(int(match["pid"]) == os.getpid() for match in matches) else {}
     found = [_read_process(folder / match[0], int(match["pid"]), own, now_s) for match in matches]
-    processes = sorted((one for one in found if one is not None), key=lambda one: (one.began_s, one.pid))
+    living = (one for one in found if one is not None)
+    processes = tuple(sorted(living, key=lambda one: (one.began_s, one.pid)))
     files, size = _left(folder, names, processes, now_s)
     return Environment(name=folder.name, folder=folder, processes=processes, left_files=files, left_bytes=size)
 

@@ -92,6 +92,18 @@ def shown(root: Path, told: Status | None = None) -> Iterator[Presence]:
         presence.close(5.0)
 
 
+@contextmanager
+def unreadable(root: Path) -> Iterator[None]:
+    """Show this process with something that only a later release can read."""
+    presence = Presence(place_in(root), lambda: status(state="LATER"))
+    presence.start()
+    try:
+        until(lambda: [path.stat().st_size > 0 for path in files(root)] == [True])
+        yield
+    finally:
+        presence.close(5.0)
+
+
 def processes(root: Path) -> list[Process]:
     """Give the processes of the environment."""
     return list(read_environment(place_in(root).path()).processes)
