@@ -24,6 +24,7 @@ from flagmw.errors import TransportError
 from flagmw.lifecycle.imports import import_optional
 from flagmw.status import Role
 from flagmw.transports import Delivery, Receiver
+from flagmw.transports.pulse import Pulse
 
 logger = logging.getLogger("flagmw")
 
@@ -64,11 +65,15 @@ class FileSource:
         poll_interval_s: how often files are looked at besides watching.
         wall_clock: gives Unix time in seconds, to compare with files' time stamps.
         watch: False looks at intervals only.
+
+    Attributes:
+        agreed_s: when all files could be read last; see `Source`.
     """
 
     background = True
     local = False
     awaited = False
+    role = Role.ALONE
 
     def __init__(
         self,
@@ -88,13 +93,16 @@ class FileSource:
         self._seen: dict[Path, _Seen] = {}
         self._content: dict[Path, bytes] = {}
         self._complaint: str | None = None
+        self._pulse = Pulse(time.monotonic)
+        self.agreed_s: float | None = None
 
-    role = Role.ALONE
-    heartbeat_s: float | None = None
-    agreed_s: float | None = None
+    @property
+    def heartbeat_s(self) -> float | None:
+        """When the thread in `run` gave its last sign of life, see `Pulse`; None before the first."""
+        return self._pulse.last_s
 
     def fetch(self, receiver: Receiver, timeout_s: float) -> None:
-        """Deliver what can be had at once."""
+        """Read the files and deliver them."""
         self.open(receiver)
 
     def open(self, receiver: Receiver) -> None:
@@ -104,9 +112,11 @@ class FileSource:
 
     def run(self, stopping: threading.Event) -> None:
         """Deliver every change until the event is set."""
+        self._pulse.rest(self._poll_interval_s)
         for _ in self._wake_ups(stopping):
             if stopping.is_set():
                 return
+            self._pulse.rest(self._poll_interval_s)
             self._settle(stopping)
             self._look()
 
@@ -224,6 +234,8 @@ class FileSource:
         same = unchanged and complaint == self._complaint
         self._seen = seen
         self._complaint = complaint
+        if complaint is None:
+            self.agreed_s = time.monotonic()
         if same and not force:
             return
         self._content = {path: content for path, content in self._content.items() if path in seen}

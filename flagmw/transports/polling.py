@@ -22,6 +22,7 @@ from flagmw.network import Network
 from flagmw.session import Answer, HttpSession
 from flagmw.status import Role
 from flagmw.transports import Delivery, PollWire, Receiver
+from flagmw.transports.pulse import Pulse
 
 logger = logging.getLogger("flagmw")
 
@@ -29,6 +30,10 @@ MAX_DOCUMENT_BYTES = 64 * 1024 * 1024
 
 JITTER_RATIO = 0.05
 """How far a request may be off its time, in intervals, so that the processes of a fleet do not ask together."""
+
+
+MIN_FETCH_S = 0.01
+"""A single request may always take this long."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +68,8 @@ class PollingSource:
     background = True
     local = False
     awaited = True
+    role = Role.ALONE
+    agreed_s: float | None = None
 
     def __init__(
         self,
@@ -77,6 +84,7 @@ class PollingSource:
         random: Callable[[], float] = chance.random,
     ) -> None:
         self._wire = wire
+        self._network = network
         self._interval_s = interval_s
         self._max_document_bytes = max_document_bytes
         self._monotonic = monotonic
@@ -85,14 +93,35 @@ class PollingSource:
         self._session = HttpSession(network, monotonic=monotonic)
         self._receiver: Receiver | None = None
         self._validators = _Validators()
+        self._outlook = "; trying again"
+        self._pulse = Pulse(monotonic)
+        self._patience_s = network.connect_timeout_s + network.read_timeout_s
 
-    role = Role.ALONE
-    heartbeat_s: float | None = None
-    agreed_s: float | None = None
+    @property
+    def heartbeat_s(self) -> float | None:
+        """When the thread in `run` gave its last sign of life, see `Pulse`; None before the first."""
+        return self._pulse.last_s
 
     def fetch(self, receiver: Receiver, timeout_s: float) -> None:
-        """Deliver what can be had at once."""
-        self.open(receiver)
+        """Ask once, in this thread and within that time, and deliver the answer or why there is none.
+
+        Looking up the host's name is not bounded.
+        """
+        share_s = max(timeout_s, MIN_FETCH_S) / 2
+        network = self._network
+        connect_s = min(network.connect_timeout_s, share_s)
+        read_s = min(network.read_timeout_s, 2 * share_s - connect_s)
+        network = replace(network, connect_timeout_s=connect_s, read_timeout_s=read_s)
+        self._session = HttpSession(network, monotonic=self._monotonic)
+        self._outlook = ""
+        try:
+            self._poll(receiver)
+        except Interrupted:
+            return
+        except AuthError as error:
+            receiver.deliver(Delivery(error=AuthError(f"{self._wire.name}: {error}")))
+        finally:
+            self._session.close()
 
     def open(self, receiver: Receiver) -> None:
         """Take note of who receives; everything comes from the network."""
@@ -111,6 +140,7 @@ class PollingSource:
         try:
             while not stopping.is_set():
                 try:
+                    self._pulse.rest(self._patience_s)
                     pause_s = self._poll(receiver)
                 except Interrupted:
                     return
@@ -121,12 +151,14 @@ class PollingSource:
                 if pause_s is None:
                     due_s += self._interval_s * max(1.0, (now - due_s) // self._interval_s + 1.0)
                     spread_s = (2 * self._random() - 1) * JITTER_RATIO * self._interval_s
-                    stopping.wait(max(due_s + spread_s - now, 0.0))
+                    pause_s = max(due_s + spread_s - now, 0.0)
                 else:
                     pause_s = max(pause_s, self._interval_s * (1 + JITTER_RATIO * self._random()))
                     due_s = now + pause_s
-                    stopping.wait(pause_s)
+                self._pulse.rest(pause_s)
+                stopping.wait(pause_s)
         finally:
+            self._pulse.rest()
             self._session.close()
 
     def _poll(self, receiver: Receiver) -> float | None:
@@ -150,13 +182,14 @@ class PollingSource:
             raise
         except TransportError as error:
             kind = ProtocolError if isinstance(error, ProtocolError) else TransportError
-            failure = kind(f"{self._wire.name}: {error}; trying again")
+            failure = kind(f"{self._wire.name}: {error}{self._outlook}")
         except Exception as error:  # a defect of ours, or of the library: the next request may go well
             # Its text may hold what we said to the service.
             logger.debug("%s failed by an error at\n%s", self._wire.name, "".join(format_tb(error.__traceback__)))
-            failure = TransportError(f"{self._wire.name}: unexpected {type(error).__name__}; trying again")
+            failure = TransportError(f"{self._wire.name}: unexpected {type(error).__name__}{self._outlook}")
         else:
             self._backoff.reset()
+            self._pulse.rest()
             is_taken = receiver.deliver(replace(delivery, asked_s=asked_s))
             if delivery.documents:
                 self._validators = _validators(url, answer.headers) if is_taken else _Validators()

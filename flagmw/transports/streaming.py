@@ -16,12 +16,14 @@ import random as chance
 import struct
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from traceback import format_tb
 from typing import Any
 
 from flagmw.connecting import Connector, Target
 from flagmw.core.documents import Document
+from flagmw.core.snapshot import Snapshot
 from flagmw.errors import AuthError, ProtocolError, TransportError
 from flagmw.lifecycle.backoff import Backoff
 from flagmw.lifecycle.imports import import_optional
@@ -31,6 +33,7 @@ from flagmw.network import Network
 from flagmw.once import LogOnce
 from flagmw.status import Role
 from flagmw.transports import Delivery, Receiver, StreamWire
+from flagmw.transports.pulse import Pulse
 
 logger = logging.getLogger("flagmw")
 
@@ -41,6 +44,9 @@ SILENT_PINGS = 3
 
 MIN_PACE_BYTES_PER_S = 10_000
 """Slower than this, with `SILENT_PINGS` of grace, a message does not come: somebody lets it drip."""
+
+MIN_FETCH_S = 0.01
+"""A single connection may always take this long."""
 
 _ACCEPT_SUFFIX = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # of RFC 6455
 _CONTINUATION, _TEXT, _BINARY, _CLOSE, _PING, _PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
@@ -76,6 +82,7 @@ class StreamSource:
     background = True
     local = False
     awaited = True
+    role = Role.ALONE
 
     def __init__(
         self,
@@ -100,14 +107,46 @@ class StreamSource:
         self._receiver: Receiver | None = None
         self._log_once = LogOnce(logger)
         self._opened_s: float | None = None
+        self._deadline_s = math.inf
+        self._line: Line | None = None
+        self._has_delivered = False
+        self._pulse = Pulse(monotonic)
+        self._patience_s = network.connect_timeout_s + network.read_timeout_s
 
-    role = Role.ALONE
-    heartbeat_s: float | None = None
-    agreed_s: float | None = None
+    @property
+    def heartbeat_s(self) -> float | None:
+        """When the thread in `run` gave its last sign of life, see `Pulse`; None before the first."""
+        return self._pulse.last_s
+
+    @property
+    def agreed_s(self) -> float | None:
+        """When the service last gave a sign of life on a connection on which it has sent what is newer."""
+        line = self._line
+        return line.heard_s if line is not None and self._has_delivered else None
 
     def fetch(self, receiver: Receiver, timeout_s: float) -> None:
-        """Deliver what can be had at once."""
-        self.open(receiver)
+        """Connect, deliver the first messages until flags have come, and close again, in this thread and within that time.
+
+        Looking up the host's name is not bounded.
+        """
+        self._deadline_s = self._monotonic() + timeout_s
+        bounded_s = max(min(self._network.connect_timeout_s, timeout_s), MIN_FETCH_S)
+        network = replace(self._network, connect_timeout_s=bounded_s)
+        self._connector = Connector(network, self._waker, self._monotonic)
+        try:
+            self._attempt(_FirstFlags(receiver))
+        except (_Enough, Interrupted):
+            return
+        except TransportError as error:
+            kind = next((known for known in (AuthError, ProtocolError) if isinstance(error, known)), TransportError)
+            receiver.deliver(Delivery(error=kind(f"{self._wire.name}: {error}")))
+        except (
+            Exception
+        ) as error:  # a defect of ours, or of the library, whose text may hold what we said to the service
+            logger.debug("%s ended by an error at\n%s", self._wire.name, "".join(format_tb(error.__traceback__)))
+            receiver.deliver(Delivery(error=TransportError(f"{self._wire.name}: unexpected {type(error).__name__}")))
+        finally:
+            self._waker.close()
 
     def open(self, receiver: Receiver) -> None:
         """Take note of who receives; everything comes from the network."""
@@ -126,6 +165,7 @@ class StreamSource:
             while not stopping.is_set():
                 self._opened_s = None
                 pause_s = 0.0
+                self._pulse.rest(self._patience_s)
                 try:
                     self._attempt(receiver)
                 except Interrupted:
@@ -144,8 +184,11 @@ class StreamSource:
                     )
                     text = f"{self._wire.name}: unexpected {type(error).__name__}; trying again"
                     receiver.deliver(Delivery(error=TransportError(text)))
-                stopping.wait(max(self._delay_s(), pause_s))
+                pause_s = max(self._delay_s(), pause_s)
+                self._pulse.rest(pause_s)
+                stopping.wait(pause_s)
         finally:
+            self._pulse.rest()
             self._waker.close()
 
     def _delay_s(self) -> float:
@@ -156,17 +199,19 @@ class StreamSource:
         target = Target.of(self._wire.url())
         line = self._connector.connect(target)
         try:
-            line.deadline_s = self._monotonic() + self._network.read_timeout_s
+            self._bound(line)
             _shake_hands(line, target, self._wire.headers())
             self._opened_s = self._monotonic()
+            self._line, self._has_delivered = line, False
             logger.debug("%s: connected to %s", self._wire.name, line.peer)
             frames = _Frames(line, self._max_message_bytes, SILENT_PINGS * self._ping_interval_s, self._monotonic)
             try:
                 self._converse(line, frames, receiver)
-            except Interrupted:
+            except (Interrupted, _Enough):
                 frames.say_goodbye()
                 raise
         finally:
+            self._line = None
             line.close()
 
     def _converse(self, line: Line, frames: _Frames, receiver: Receiver) -> None:
@@ -174,11 +219,14 @@ class StreamSource:
         ping_at_s = self._monotonic() + self._ping_interval_s
         message = _Message(line.peer, self._max_message_bytes)
         while True:
-            line.deadline_s = min(ping_at_s, frames.dead_at_s)
+            line.deadline_s = min(ping_at_s, frames.dead_at_s, self._deadline_s)
+            self._pulse.rest(line.deadline_s - self._monotonic())
             try:
                 opcode, data, is_last = frames.receive()
             except Overdue:
                 now = self._monotonic()
+                if now >= self._deadline_s:
+                    raise
                 if now >= frames.dead_at_s:
                     raise TransportError(frames.complaint()) from None
                 if now >= ping_at_s:
@@ -209,7 +257,7 @@ class StreamSource:
 
     def _bound(self, line: Line) -> None:
         """Let sending end in time, should the other side not read."""
-        line.deadline_s = self._monotonic() + self._network.read_timeout_s
+        line.deadline_s = min(self._monotonic() + self._network.read_timeout_s, self._deadline_s)
 
     def _deliver(self, receiver: Receiver, is_text: bool, data: bytes) -> None:
         name = self._wire.name
@@ -222,13 +270,40 @@ class StreamSource:
             self._log_once(logging.WARNING, "text", "%s: a message that is no UTF-8 was skipped", name)
             return
         logger.debug("%s: a message of %d bytes", name, len(data))
+        self._pulse.rest()
         receiver.deliver(Delivery(documents=(Document(name=name, content=data),), is_message=True))
+        self._has_delivered = True
 
     def _hear_goodbye(self, line: Line, data: bytes) -> None:
         code = struct.unpack("!H", data[:2])[0] if len(data) >= 2 else 1005
         if code in self._wire.refusal_codes:
             raise AuthError(f"{line.peer} refuses our secret (close code {code})")
         raise TransportError(f"{line.peer} closed the stream (close code {code})")
+
+
+class _Enough(Exception):
+    """Flags have come, and more were not asked for."""
+
+
+class _FirstFlags:
+    """A receiver that ends the conversation when it has flags."""
+
+    def __init__(self, receiver: Receiver) -> None:
+        self._receiver = receiver
+
+    @property
+    def snapshot(self) -> Snapshot | None:
+        return self._receiver.snapshot
+
+    def dump(self) -> Iterable[bytes] | None:
+        return self._receiver.dump()
+
+    def deliver(self, delivery: Delivery) -> bool:
+        is_taken = self._receiver.deliver(delivery)
+        snapshot = self._receiver.snapshot
+        if is_taken and snapshot is not None and not snapshot.is_stale:
+            raise _Enough
+        return is_taken
 
 
 class _Message:
