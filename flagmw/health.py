@@ -68,19 +68,18 @@ class HealthApp:
             told[name] = None if told[name] is None else round(max(told[name], 0.0), 3)
         return _answer(HTTPStatus.OK if problem is None else HTTPStatus.SERVICE_UNAVAILABLE, told, method)
 
-    def __call__(self, *arguments: Any) -> Any:
+    def __call__(self, request: Any, /, *more: Any) -> Any:
         """Answer a request, as WSGI app (environ, start_response) or as ASGI app (scope, receive, send).
 
         Servers that do not see that this is an ASGI app take it for one of ASGI 2, and call it with the scope alone.
         """
-        if len(arguments) == 2:
-            return self._serve_wsgi(*arguments)
-        if len(arguments) == 3:
-            return self._serve_asgi(*arguments)
-        (scope,) = arguments
+        if len(more) == 1:
+            return self._serve_wsgi(request, *more)
+        if more:
+            return self._serve_asgi(request, *more)
 
         async def instance(receive: Receive, send: Send) -> None:
-            await self._serve_asgi(scope, receive, send)
+            await self._serve_asgi(request, receive, send)
 
         return instance
 
