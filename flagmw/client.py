@@ -26,6 +26,7 @@ from flagmw.errors import ConfigError, ContextError
 from flagmw.evaluation import ErrorCode, Evaluation
 from flagmw.evaluations import Evaluations, flag_keys
 from flagmw.frozen import EMPTY
+from flagmw.lifecycle import hooks
 from flagmw.lifecycle.imports import import_optional
 from flagmw.lifecycle.process import PerProcess
 from flagmw.once import LogOnce
@@ -102,7 +103,8 @@ class Client:
             Whether flags are there.
         """
         self.start()
-        return self._processes.get().ready.wait(timeout)
+        # uWSGI's master has no thread that would bring them.
+        return self.warm(timeout) if hooks.forks_blindly() else self._processes.get().ready.wait(timeout)
 
     def warm(self, timeout: float = WARM_TIMEOUT_S) -> bool:
         """Fetch the flags here and now, for the processes that will be forked from this one.
@@ -121,6 +123,9 @@ class Client:
             runtime = Runtime(self._provider, self._warmed, (), active=False)
             runtime.fetch(self._provider.source(), timeout)
             self._warmed = runtime.snapshot
+        elif runtime is not None and runtime.snapshot is None and hooks.forks_blindly():
+            runtime.fetch(self._provider.source(), timeout)
+            timeout = 0.0  # nobody else brings any
         return runtime is not None and (runtime.snapshot is not None or runtime.ready.wait(timeout))
 
     def flush(self, timeout: float = CLOSE_TIMEOUT_S) -> bool:

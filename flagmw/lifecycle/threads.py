@@ -54,12 +54,13 @@ class Background:
         """Start the thread, and see to it that it is stopped before the interpreter goes.
 
         Returns:
-            Whether it was started; not when the interpreter goes down already.
+            Whether it was started; not when the interpreter goes down already, and not in uWSGI's master, which
+            serves nothing and whose workers it would hang.
 
         Raises:
             RuntimeError: the operating system gives no more threads.
         """
-        if hooks.is_over():
+        if hooks.is_over() or hooks.forks_blindly():
             return False
         hooks.install()
         _living.add(self)
