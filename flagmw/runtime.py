@@ -221,6 +221,7 @@ class Runtime:
         healed = text is None and self._error is not None
         failures = self._failures
         self._failures = 0 if text is None else failures + 1
+        self._last_agreed_s()
         self._error = text
         if isinstance(delivery.error, AuthError):
             self._enter(State.OFF)
@@ -323,9 +324,7 @@ class Runtime:
         """Tell how things are."""
         snapshot, source, now_s = self.snapshot, self._source, time.monotonic()
         heartbeat_s = source.heartbeat_s if source is not None else None
-        agreed_s = self._agreed_s
-        if source is not None and source.agreed_s is not None and self._error is None:
-            agreed_s = max(source.agreed_s, agreed_s or 0.0)
+        agreed_s = self._last_agreed_s()
         return Status(
             state=self._state,
             since=self._since,
@@ -339,6 +338,16 @@ class Runtime:
             heartbeat_age_s=None if heartbeat_s is None else now_s - heartbeat_s,
             revision_age_s=None if agreed_s is None or snapshot is None else now_s - agreed_s,
         )
+
+    def _last_agreed_s(self) -> float | None:
+        """Remember when the flags in force were last known to be the newest: a source may not know when it has failed.
+
+        What a source says while there is an error may be of flags that were refused.
+        """
+        agreed_s = self._source.agreed_s if self._source is not None and self._error is None else None
+        if agreed_s is not None:
+            self._agreed_s = max(agreed_s, self._agreed_s or 0.0)
+        return self._agreed_s
 
     def ask_to_stop(self) -> None:
         """Let the thread end when it gets to it."""
