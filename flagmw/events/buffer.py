@@ -61,6 +61,14 @@ class Buffer(Source, Protocol):
         """Count the events that were put, and lost before they were taken; without those for which put gave 0."""
         ...
 
+    def evicted(self) -> int:
+        """Count those among them that were held, the oldest ones."""
+        ...
+
+    def tidy(self) -> None:
+        """Do what has to be done now and then; only the shipping thread calls, often."""
+        ...
+
     def size_bytes(self) -> int:
         """Tell how much room on disk the events take."""
         ...
@@ -124,6 +132,13 @@ class MemoryBuffer:
     def dropped(self) -> int:
         """Nothing that was taken in is dropped here."""
         return 0
+
+    def evicted(self) -> int:
+        """Nothing that is held is dropped."""
+        return 0
+
+    def tidy(self) -> None:
+        """Nothing has to be done."""
 
     def size_bytes(self) -> int:
         """Nothing is on disk."""

@@ -22,6 +22,7 @@ from flagmw.events.batches import Encoder
 from flagmw.events.bell import Bell
 from flagmw.events.buffer import MemoryBuffer
 from flagmw.events.posting import Pace, Session
+from flagmw.events.room import Room
 from flagmw.events.segments import IS_SUPPORTED
 from flagmw.events.shipping import Shipper
 from flagmw.events.spool import SpoolBuffer
@@ -108,20 +109,24 @@ class DeliverySink:
             folder = self._place.open() if self._place is not None and IS_SUPPORTED else None
             encode = Encoder(self._wire, self._log_once)
             left: Adoption | None = None
-            if folder is None:
+            if folder is None or self._place is None:
                 self._buffer = MemoryBuffer(self._capacity, encode)
             else:
-                self._buffer = self._spool = SpoolBuffer(
+                pace, place = self._pace, self._place
+                room = Room(
                     folder,
-                    encode=encode,
-                    ring=self._bell.ring,
-                    capacity=self._capacity,
+                    place.open,
                     max_bytes=self._max_spool_bytes,
+                    max_age_s=self._max_spool_age_s,
+                    wall_clock=pace.wall_clock,
                 )
-                left = Adoption(folder, monotonic=self._pace.monotonic, random=self._pace.random)
+                self._buffer = self._spool = SpoolBuffer(
+                    room, encode=encode, ring=self._bell.ring, capacity=self._capacity, monotonic=pace.monotonic
+                )
+                left = Adoption(room, monotonic=pace.monotonic, random=pace.random)
             self._shipper = Shipper(self._wire, self._buffer, self._connect, self._bell, self._pace, left)
-            if left is not None and not self._is_closed and left.scan():
-                self._start(self._shipper)
+            if left is not None and not self._is_closed and left.scan() and not self._start(self._shipper):
+                left.end()
 
     def take_all(self, records: Sequence[Record]) -> None:
         """Take note of several events at once."""

@@ -11,6 +11,7 @@ import contextlib
 import os
 import re
 import stat
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -33,6 +34,9 @@ CHUNK_BYTES = 64 * 1024
 
 _NAME = re.compile(r"events-([0-9]+)-([0-9a-f]+)-([0-9]+)\.spool")
 _FLAGS = os.O_RDWR | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+
+_CLIENTS_LOCK_EACH_OTHER = sys.platform == "linux"
+"""Whether `flock` excludes other descriptors of this process, and has nothing to do with record locks."""
 
 Identity = tuple[int, int]
 """Device and inode of a file."""
@@ -93,28 +97,29 @@ class Segment:
         fd: for reading and, by its owner, writing.
         identity: device and inode.
         is_sealed: whether nothing is written any more.
+        is_open: whether it was not closed yet.
         next_bytes: where the next line to be read begins.
         given: how many lines were read.
         settled_bytes: where the first line begins whose fate is not known.
     """
 
     __slots__ = (
-        "_chunk", "_chunk_at", "_counted_bytes", "_lines", "_offset", "_pid", "_place",
-        "fd", "given", "identity", "is_sealed", "next_bytes", "path", "settled_bytes",
+        "_chunk", "_counted_bytes", "_lines", "_offset", "_pid", "_place",
+        "fd", "given", "identity", "is_open", "is_sealed", "next_bytes", "path", "settled_bytes",
     )  # fmt: skip
 
-    def __init__(self, path: Path, fd: int, identity: Identity, settled_bytes: int = 0) -> None:
+    def __init__(self, path: Path, fd: int, identity: Identity) -> None:
         self.path = path
         self.fd = fd
         self.identity = identity
         self.is_sealed = False
-        self.next_bytes = settled_bytes
+        self.is_open = True
+        self.next_bytes = 0
         self.given = 0
-        self.settled_bytes = settled_bytes
+        self.settled_bytes = 0
         self._chunk = b""
-        self._chunk_at = settled_bytes
         self._place = 0
-        self._counted_bytes = settled_bytes
+        self._counted_bytes = 0
         self._lines = 0
         self._offset: tuple[int, Identity] | None = None
         self._pid = os.getpid()
@@ -133,7 +138,7 @@ class Segment:
                 fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise FileExistsError from None  # an adopter found it before it was locked, and removes it
-            if not _is_at(path, identity):
+            if identity_at(path) != identity:
                 raise FileExistsError
         except OSError as error:
             if not isinstance(error, FileExistsError):
@@ -144,36 +149,63 @@ class Segment:
         return cls(path, fd, identity)
 
     @classmethod
-    def adopt(cls, path: Path) -> Segment:
-        """Open and lock the file of a process that is gone; the caller has seen that this process has it not open.
+    def of_another(cls, path: Path) -> Segment:
+        """Open the file of another process; the caller has seen that this process has it not open.
 
         Raises:
-            Taken: it has an owner.
-            OSError: it cannot be opened, or is gone.
+            OSError: it cannot be opened, or is no such file.
         """
         fd = os.open(path, _FLAGS)
-        identity = _keep(fd)
-        try:
-            info = os.fstat(fd)
-            if not stat.S_ISREG(info.st_mode) or info.st_uid != os.geteuid():
-                raise Taken
-            fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if not _is_at(path, identity):
-                raise Taken
-        except BlockingIOError:
-            _close(fd, identity)
-            raise Taken from None
-        except (OSError, Taken):
-            _close(fd, identity)
-            raise
-        segment = cls(path, fd, identity, _saved_offset(path, info.st_size))
+        segment = cls(path, fd, _keep(fd))
+        info = os.fstat(fd)
+        if not stat.S_ISREG(info.st_mode) or info.st_uid != os.geteuid():
+            segment.close()
+            raise PermissionError
         segment.is_sealed = True
         return segment
 
+    def claim(self) -> bool:
+        """Lock the file of another process, and go to where it was shipped to.
+
+        Returns:
+            Whether that was done; not when another client in this process was quicker, whom a record lock does not
+            stop. Then the file must stay open, since closing it would free the other's lock.
+
+        Raises:
+            Taken: it has an owner, or is gone.
+        """
+        try:
+            fcntl.lockf(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise Taken from None
+        if not self.is_in_place():
+            raise Taken
+        if _CLIENTS_LOCK_EACH_OTHER:
+            try:
+                fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+            except OSError:
+                pass  # a file system without such locks
+        self.next_bytes = self.settled_bytes = self._counted_bytes = _saved_offset(self.path, self.size_bytes())
+        return True
+
     # --- reading ----------------------------------------------------------------------------------------------
 
+    def has_line(self) -> bool:
+        """Tell whether there is a whole line.
+
+        Raises:
+            OSError: as for `read`.
+        """
+        return self._line() is not None
+
     def peek(self) -> int | None:
-        """Tell where the event of the next line begins; None when there is no whole line."""
+        """Tell where the event of the next line begins; None when there is no whole line.
+
+        Raises:
+            OSError: as for `read`.
+        """
         line = self._line()
         return None if line is None else self.next_bytes + items_of(line)[0]
 
@@ -182,6 +214,9 @@ class Segment:
 
         Returns:
             Where it ends, and its items, None for what is no event; None altogether when there is no whole line.
+
+        Raises:
+            OSError: the file cannot be read.
         """
         line = self._line()
         if line is None:
@@ -205,7 +240,11 @@ class Segment:
         return self._chunk[self._place : end]
 
     def unread(self) -> int:
-        """Count the lines that were not read yet."""
+        """Count the lines that were not read yet.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
         while chunk := os.pread(self.fd, 16 * CHUNK_BYTES, self._counted_bytes):
             self._lines += chunk.count(END)
             self._counted_bytes += len(chunk)
@@ -220,6 +259,8 @@ class Segment:
     def settle(self, end_bytes: int) -> None:
         """Note that all up to there needs not be shipped again, whoever has the file next."""
         self.settled_bytes = end_bytes
+        if not self.is_open:
+            return
         try:
             if self._offset is None:
                 fd = os.open(_offset_path(self.path), _FLAGS | os.O_CREAT, 0o600)
@@ -228,16 +269,30 @@ class Segment:
         except OSError:
             return  # a full disk: whoever has the file next ships again what was shipped since
 
+    def is_mine(self) -> bool:
+        """Tell whether this process has opened it, and nobody else has closed it."""
+        try:
+            info = os.fstat(self.fd)
+        except OSError:
+            return False
+        return self._pid == os.getpid() and (info.st_dev, info.st_ino) == self.identity
+
+    def is_in_place(self) -> bool:
+        """Tell whether the file is still where it was."""
+        return identity_at(self.path) == self.identity
+
     def remove(self) -> None:
         """Remove the file, while it is locked, and close it."""
-        for path in (self.path, _offset_path(self.path)):
-            with contextlib.suppress(OSError):
-                os.unlink(path)
+        if self.is_open and self.is_in_place():
+            for path in (self.path, _offset_path(self.path)):
+                with contextlib.suppress(OSError):
+                    os.unlink(path)
         self.close()
 
     def close(self) -> None:
         """Close the file, which leaves it to others."""
         drop_inherited()
+        self.is_open = False
         if self._pid != os.getpid():
             return
         _close(self.fd, self.identity)
@@ -303,10 +358,6 @@ def identity_at(path: Path) -> Identity | None:
     except OSError:
         return None
     return info.st_dev, info.st_ino
-
-
-def _is_at(path: Path, identity: Identity) -> bool:
-    return identity_at(path) == identity
 
 
 def _offset_path(path: Path) -> Path:

@@ -42,6 +42,10 @@ class Left(Source, Protocol):
         """Look for what was left if it is time; whether there is something to take."""
         ...
 
+    def dropped(self) -> int:
+        """Count the events that were dropped to keep within bounds."""
+        ...
+
 
 class Lane:
     """One way to the service: a source of events, the batch that is being made, and those that are under way.
@@ -169,6 +173,7 @@ class Shipper:
                 + self._overflown
                 + self._refused
                 + self._buffer.dropped()
+                + (self._left.dropped() if self._left is not None else 0)
                 + (held if is_given_up else 0),
                 adopted=self._adopted,
                 spool_bytes=self._buffer.size_bytes(),
@@ -177,15 +182,19 @@ class Shipper:
     def flush(self, timeout_s: float) -> bool:
         """Wait until what is held now is delivered; True when it is, False when it is not or was dropped."""
         with self._changed:
-            target = self._settled + len(self._buffer)
-            lost = self._lost
-            if target == self._settled:
+            lost, evicted = self._lost, self._buffer.evicted()
+            target = self._settled + evicted + len(self._buffer)
+            if target == self._done():
                 return True
             self._flush_to = max(self._flush_to, target)
             self._flushes += 1
             self._bell.ring()
-            self._changed.wait_for(lambda: self._settled >= target or self._is_over, max(timeout_s, 0.0))
-            return self._settled >= target and self._lost == lost
+            self._changed.wait_for(lambda: self._done() >= target or self._is_over, max(timeout_s, 0.0))
+            return self._done() >= target and (self._lost, self._buffer.evicted()) == (lost, evicted)
+
+    def _done(self) -> int:
+        """Count the events that are not held any more, whatever became of them."""
+        return self._settled + self._buffer.evicted()
 
     def finish_by(self, deadline_s: float) -> None:
         """Say until when, on the monotonic clock, the last events may be shipped once the thread is to stop."""
@@ -234,7 +243,7 @@ class Shipper:
         """Ship full batches, and the last one as well when it is time; False when the time of shipping is over."""
         while True:
             is_full = self._own.fill()
-            self._tell_overflow()
+            self._look_after()
             is_due = bool(self._own.batch.entries) and (is_full or self._is_due())
             if is_due:
                 if not self._deliver(self._own.close_batch()):
@@ -245,7 +254,7 @@ class Shipper:
                 return True
 
     def _is_due(self) -> bool:
-        if self._stopping.is_set() or self._flush_to > self._settled:
+        if self._stopping.is_set() or self._flush_to > self._done():
             return True
         return self._pace.monotonic() >= self._flush_at_s
 
@@ -337,7 +346,7 @@ class Shipper:
             pause_s = min(pause_s, CLOSING_PAUSE_S)
         until_s = self._pace.monotonic() + pause_s
         while not self._is_late():
-            self._tell_overflow()
+            self._look_after()
             left_s = until_s - self._pace.monotonic()
             if left_s <= 0 or self._flushes != flushes or self._stopping.is_set() is not was_stopping:
                 return True
@@ -378,6 +387,13 @@ class Shipper:
                 self._sent += batch.events
                 self._adopted += batch.events
                 self._retried += batch.events if batch.was_retried else 0
+
+    def _look_after(self) -> None:
+        """Do what has to be done now and then, also while the service is away."""
+        self._tell_overflow()
+        self._buffer.tidy()
+        if self._left is not None and not self._stopping.is_set():
+            self._left.scan()
 
     # --- the queue that was full ------------------------------------------------------------------------------
 

@@ -9,66 +9,73 @@ the files where it would have stood, so that the order is kept. Whatever finds n
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
 
 from flagmw.events import Record
 from flagmw.events.buffer import Entry
 from flagmw.events.lines import line_of
+from flagmw.events.room import MIN_SEGMENT_BYTES, Room, Trouble
 from flagmw.events.segments import Appender, Segment, drop_inherited
-
-logger = logging.getLogger("flagmw")
-
-MAX_SEGMENT_BYTES = 4 * 1024 * 1024
-MIN_SEGMENT_BYTES = 64 * 1024
-"""A file is replaced by a new one when it is larger than the one, and when all of it is shipped, than the other."""
 
 MAX_NAMES = 10
 """How many names are tried for a new file."""
+
+TIDY_INTERVAL_S = 5.0
+"""How often the files are looked after."""
 
 
 class SpoolBuffer:
     """Holds the events of one process in one folder.
 
     Args:
-        folder: where the files are; exists, and belongs to this user alone.
+        room: the folder and its bounds.
         encode: makes what is sent of an event; must not raise. It runs in `put`.
         ring: wakes the thread that takes.
         capacity: how many events wait in memory while they cannot be written.
-        max_bytes: of all files in the folder.
+        monotonic: the clock.
     """
 
     is_lasting = True
 
     def __init__(
         self,
-        folder: Path,
+        room: Room,
         *,
         encode: Callable[[Record], Entry],
         ring: Callable[[], None],
         capacity: int,
-        max_bytes: int,
+        monotonic: Callable[[], float],
     ) -> None:
         drop_inherited()
-        self._folder = folder
+        self.stem = f"events-{os.getpid()}-{os.urandom(6).hex()}"
+        self._room = room
         self._encode = encode
         self._ring = ring
         self._capacity = capacity
-        self._segment_bytes = max(min(MAX_SEGMENT_BYTES, max_bytes // 8), 1)
-        self._stem = f"events-{os.getpid()}-{os.urandom(6).hex()}"
+        self._monotonic = monotonic
+        self._segment_bytes = room.segment_bytes([])
         self._number = 0
         self._since = 0
         self._appender: Appender | None = None
+        self._unwritten = Trouble(
+            logging.WARNING, "%d events could not be written to disk and wait in memory: %s", monotonic
+        )
+        self._lost = Trouble(logging.ERROR, "%d events are dropped: %s", monotonic)
         # Never taken by those who write; reentrant, since a signal's handler may have events, too.
         self._guard = threading.RLock()
         self._segments: deque[tuple[int, Segment]] = deque()
-        self._memory: deque[tuple[tuple[int, int], Entry]] = deque()
-        self._taken: deque[tuple[Segment, int] | None] = deque()
+        self._memory: deque[tuple[tuple[int, int], bytes, Entry]] = deque()
+        self._taken: deque[tuple[Segment | None, int, bytes]] = deque()
         self._dropped = 0
+        self._evicted = 0
+        self._is_over = False
+        self._tidy_at_s = monotonic() + TIDY_INTERVAL_S
+        self._begun_s = monotonic()
 
     # --- taking events in -------------------------------------------------------------------------------------
 
@@ -85,28 +92,29 @@ class SpoolBuffer:
         lines, entries = [], []
         for record in records:
             entry = self._encode(record)
-            try:
-                line = line_of(entry) if entry is not None else b""
-            except ValueError:
-                line = b""
-            if line and entry:
-                lines.append(line)
-                entries.append(entry)
-            elif not line:
-                self._drop(1)
+            if entry:
+                try:
+                    lines.append(line_of(entry))
+                    entries.append(entry)
+                except ValueError as error:
+                    self._drop(1, str(error))
+            elif entry is None:
+                self._dropped += 1  # the encoder has told
         if lines:
-            appender = self._appender or self._begin()
             data = lines[0] if len(lines) == 1 else b"".join(lines)
+            # This reference keeps the file open: see `Appender`.
+            appender = self._appender or self._begin()
+            written = 0
             try:
-                written = os.write(appender.fd, data) if appender is not None else 0
+                if appender is not None:
+                    written = os.write(appender.fd, data)
             except OSError as error:
-                self._note(error)
-                written = 0
+                self._note(error, appender)
             if appender is not None and written == len(data):
+                self._since += len(lines)
                 appender.written_bytes += written
                 if appender.written_bytes >= self._segment_bytes:
                     self._replace(appender)
-                self._since += len(lines)
             else:
                 self._remember(appender, lines, entries, written)
         return len(self._taken) + self._since + 1
@@ -119,11 +127,12 @@ class SpoolBuffer:
             return self._appender
 
     def _replace(self, appender: Appender) -> None:
-        """Go on in another file, unless somebody else is at it or that cannot be done."""
+        """Go on in another file, unless somebody else is at it or that cannot be done; then make room."""
         if self._guard.acquire(blocking=False):
             try:
                 if self._appender is appender:
                     self._appender = self._make() or appender
+                    self._make_room()
             finally:
                 self._guard.release()
 
@@ -132,13 +141,14 @@ class SpoolBuffer:
             self._number += 1
             number = self._number
             try:
-                segment = Segment.create(self._folder / f"{self._stem}-{number}.spool")
+                segment = Segment.create(self._room.folder / f"{self.stem}-{number}.spool")
             except FileExistsError:
                 continue
             except OSError as error:
-                self._note(error)
+                self._note(error, None)
                 return None
             self._segments.append((number, segment))
+            self._begun_s = self._monotonic()
             return Appender(segment, self._ring)
         return None
 
@@ -146,30 +156,41 @@ class SpoolBuffer:
         self, appender: Appender | None, lines: Sequence[bytes], entries: Sequence[Entry], written: int
     ) -> None:
         """Keep what was not written, behind all that is in its file by now."""
+        unwritten = lost = 0
         with self._guard:
             place = (self._number, 0)
             for number, segment in self._segments:
                 if appender is None or segment.fd == appender.fd:
-                    place = (number, segment.size_bytes())
+                    place = (number, _size_of(segment))
             if self._memory:
                 place = max(place, self._memory[-1][0])
             for line, entry in zip(lines, entries, strict=True):
-                if written >= len(line):
-                    written -= len(line)
-                elif len(self._memory) < self._capacity:
-                    written = 0
-                    self._memory.append((place, entry))
+                written -= len(line)
+                if written >= 0:
+                    continue
+                if len(self._memory) < self._capacity and not self._is_over:
+                    self._memory.append((place, line, entry))
+                    unwritten += 1
                 else:
-                    written = 0
-                    self._dropped += 1
+                    lost += 1
             self._since += 1
+            self._dropped += lost
+        if unwritten:
+            self._unwritten.note(unwritten, self._reason)
+        if lost:
+            self._lost.note(lost, f"they can neither be written ({self._reason}) nor wait in memory")
 
-    def _drop(self, count: int) -> None:
+    _reason = "a file took a part of them only"
+
+    def _note(self, error: OSError, appender: Appender | None) -> None:
+        self._reason = error.strerror or type(error).__name__
+        if error.errno == errno.EBADF and appender is not None:
+            self._replace(appender)  # somebody has closed what was ours
+
+    def _drop(self, count: int, reason: str) -> None:
         with self._guard:
             self._dropped += count
-
-    def _note(self, error: OSError) -> None:
-        logger.warning("events cannot be written to %s (%s)", self._folder, error.strerror)
+        self._lost.note(count, reason)
 
     # --- giving events out ------------------------------------------------------------------------------------
 
@@ -181,14 +202,14 @@ class SpoolBuffer:
         """
         with self._guard:
             self._since = 0
-            for number, segment in self._segments:
+            for number, segment in self._readable():
                 if self._memory:
                     start = segment.peek()
-                    if self._memory[0][0] <= (number, start if start is not None else segment.size_bytes()):
+                    if self._memory[0][0] <= (number, start if start is not None else _size_of(segment)):
                         return self._take_from_memory()
                 line = segment.read()
                 if line is not None:
-                    self._taken.append((segment, line[0]))
+                    self._taken.append((segment, line[0], b""))
                     return line[1]
                 if not segment.is_sealed and segment is not self._segments[-1][1]:
                     raise IndexError  # somebody is about to write, and rings when that is done
@@ -197,17 +218,35 @@ class SpoolBuffer:
             raise IndexError
 
     def _take_from_memory(self) -> Entry:
-        self._taken.append(None)
-        return self._memory.popleft()[1]
+        _, line, entry = self._memory.popleft()
+        self._taken.append((None, 0, line))
+        return entry
+
+    def _readable(self) -> Iterator[tuple[int, Segment]]:
+        """Go through the files; those that cannot be read are left to others."""
+        for number, segment in list(self._segments):
+            try:
+                segment.has_line()
+            except OSError:
+                self._abandon(number, segment)
+            else:
+                yield number, segment
+
+    def _abandon(self, number: int, segment: Segment) -> None:
+        self._segments.remove((number, segment))
+        appender = self._appender
+        if appender is not None and appender.fd == segment.fd:
+            self._appender = None
+        segment.close()
 
     def has_more(self) -> bool:
         """Tell whether `take` would give an event."""
         with self._guard:
-            for _, segment in self._segments:
-                if segment.peek() is not None:
+            for _, segment in self._readable():
+                if segment.has_line():
                     return True
-                if not segment.is_sealed:
-                    break
+                if not segment.is_sealed and segment is not self._segments[-1][1]:
+                    return False
             return bool(self._memory)
 
     def settle(self, count: int) -> None:
@@ -215,29 +254,79 @@ class SpoolBuffer:
         with self._guard:
             ends: dict[Segment, int] = {}
             for _ in range(count):
-                place = self._taken.popleft()
-                if place is not None:
-                    ends[place[0]] = place[1]
+                segment, end_bytes, _ = self._taken.popleft()
+                if segment is not None:
+                    ends[segment] = end_bytes
             for segment, end_bytes in ends.items():
                 segment.settle(end_bytes)
-            appender = self._appender
-            if appender is not None and appender.written_bytes > MIN_SEGMENT_BYTES and not self.has_more():
-                self._replace(appender)
-            del appender  # so that the old file has no writing side any more
+            self._shrink()
             self._remove_shipped()
 
+    def _shrink(self) -> None:
+        """Begin with a new file when all is shipped, so that a quiet process has a small one."""
+        appender = self._appender
+        if appender is not None and appender.written_bytes > MIN_SEGMENT_BYTES and not self.has_more():
+            self._replace(appender)
+
     def _remove_shipped(self) -> None:
-        while self._segments:
-            segment = self._segments[0][1]
-            if not segment.is_sealed or segment.settled_bytes < segment.next_bytes or segment.peek() is not None:
+        for number, segment in self._readable():
+            if not segment.is_sealed or segment.settled_bytes < segment.next_bytes or segment.has_line():
                 return
-            self._segments.popleft()
+            self._segments.remove((number, segment))
             segment.remove()
 
     def __len__(self) -> int:
         """Count the events that are held."""
         with self._guard:
-            return len(self._taken) + len(self._memory) + sum(segment.unread() for _, segment in self._segments)
+            return len(self._taken) + len(self._memory) + sum(segment.unread() for _, segment in self._readable())
+
+    # --- looking after the files ------------------------------------------------------------------------------
+
+    def tidy(self) -> None:
+        """Look after the files if it is time for that; for the thread that takes."""
+        self._lost.tell()
+        now_s = self._monotonic()
+        if now_s < self._tidy_at_s:
+            return
+        self._tidy_at_s = now_s + TIDY_INTERVAL_S
+        with self._guard:
+            for number, segment in list(self._segments):
+                if not segment.is_mine():  # somebody has closed all descriptors
+                    self._abandon(number, segment)
+                elif not segment.is_in_place():  # somebody clears temporary files
+                    self._replace_lost(segment)
+            appender = self._appender
+            if appender is not None and appender.written_bytes and now_s - self._begun_s > self._room.turn_s:
+                self._replace(appender)
+            else:
+                self._make_room()
+            del appender
+            self._remove_shipped()
+        self._unwritten.tell()
+
+    def _replace_lost(self, segment: Segment) -> None:
+        """Write elsewhere when the file is gone; what is in it is still read."""
+        appender = self._appender
+        if appender is not None and appender.fd == segment.fd:
+            self._room.remake()
+            self._replace(appender)
+
+    def _make_room(self) -> None:
+        """Drop own files that are too old, or too much."""
+        files = self._room.look()
+        self._segment_bytes = self._room.segment_bytes(files)
+        doomed = {file.path for file in self._room.doomed(files, self.stem)}
+        evicted = 0
+        for number, segment in self._readable():
+            if segment.path in doomed and segment.is_sealed:
+                evicted += segment.unread()
+                self._segments.remove((number, segment))
+                segment.remove()
+        if evicted:
+            self._dropped += evicted
+            self._evicted += evicted
+            self._lost.count(evicted, "they are the oldest, and there is no room for more, or they are too old")
+            self._ring()  # the thread tells of it
 
     # --- the rest ---------------------------------------------------------------------------------------------
 
@@ -245,13 +334,42 @@ class SpoolBuffer:
         """Count the events that were lost before they could be taken."""
         return self._dropped
 
+    def evicted(self) -> int:
+        """Count those among them that were held."""
+        return self._evicted
+
     def size_bytes(self) -> int:
         """Tell how much the files take."""
         with self._guard:
-            return sum(segment.size_bytes() for _, segment in self._segments)
+            return sum(_size_of(segment) for _, segment in self._segments)
 
     def end(self) -> None:
-        """Nothing is taken any more: leave no file where nothing is left, and no event in memory."""
+        """Nothing is taken any more: leave no file where nothing is left, and nothing in memory."""
         with self._guard:
+            self._is_over = True
+            unwritten = [line for segment, _, line in self._taken if segment is None]
+            unwritten += [line for _, line, _ in self._memory]
+            self._taken = deque(place for place in self._taken if place[0] is not None)
+            self._memory.clear()
+            lost = sum(not self._save(line) for line in unwritten)
+            self._dropped += lost
             self._appender = None
             self._remove_shipped()
+        if lost:
+            self._lost.note(lost, f"they could neither be delivered in time nor written ({self._reason})")
+        self._lost.tell(is_last=True)
+
+    def _save(self, line: bytes) -> bool:
+        appender = self._appender or self._begin()
+        try:
+            return appender is not None and os.write(appender.fd, line) == len(line)
+        except OSError as error:
+            self._note(error, None)
+            return False
+
+
+def _size_of(segment: Segment) -> int:
+    try:
+        return segment.size_bytes()
+    except OSError:
+        return 0
