@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,9 +27,10 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def client(path: Path) -> Iterator[Client]:
-    """Give a client whose flags came a while ago, and were looked at just now."""
+    """Give a client whose flags came a while ago, and were looked at just now; nobody has asked for its status yet."""
     with Client(FlagFile(path, poll_interval_s=0.02, watch=False)) as client:
-        until(lambda: (client.status.age_s or 0.0) > OLD_S)
+        old_s = time.monotonic() + OLD_S
+        until(lambda: time.monotonic() > old_s)
         yield client
 
 
@@ -41,15 +43,19 @@ def test_files_are_known_to_be_the_newest_as_long_as_they_are_looked_at(client: 
     assert age_of(client.status) < OLD_S / 2
 
 
-def test_a_file_that_goes_leaves_flags_that_were_the_newest_till_then(client: Client, path: Path) -> None:
+def test_a_file_that_goes_leaves_flags_that_were_the_newest_till_then(
+    client: Client, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     path.unlink()
-    until(lambda: client.status.state is State.INTERRUPTED)
+    until(lambda: caplog.records)
     assert age_of(client.status) < OLD_S / 2
 
 
-def test_a_file_that_breaks_leaves_flags_that_were_the_newest_till_then(client: Client, path: Path) -> None:
+def test_a_file_that_breaks_leaves_flags_that_were_the_newest_till_then(
+    client: Client, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     path.write_text("{")
-    until(lambda: client.status.state is State.INTERRUPTED)
+    until(lambda: caplog.records)
     assert age_of(client.status) < OLD_S / 2
 
 
