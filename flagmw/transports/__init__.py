@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from flagmw.core.documents import Document
 from flagmw.core.snapshot import Snapshot
@@ -117,6 +117,23 @@ class Source(Protocol):
 
     def wake(self) -> None:
         """End whatever `run` is waiting for, after the event was set. Any thread may call; never waits or raises."""
+        ...
+
+
+@runtime_checkable
+class Resumable(Protocol):
+    """A source that can go on from what another process's source has brought."""
+
+    @property
+    def resume_token(self) -> bytes | None:
+        """What says from where, for the flags that were delivered so far; holds no secret. Any thread may look.
+
+        It is altered after the delivery to which it belongs.
+        """
+        ...
+
+    def resume(self, token: bytes) -> None:
+        """Go on from there; to be called before `open`. One that is none is ignored."""
         ...
 
 

@@ -6,6 +6,8 @@ next request only if its document was put in force: a document that was refused 
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import random as chance
 import threading
@@ -38,14 +40,14 @@ MIN_FETCH_S = 0.01
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Validators:
-    """What makes the next request conditional, and for which address it holds."""
+    """What makes the next request conditional, and a hash of the address for which it holds."""
 
-    url: str = ""
+    place: str = ""
     etag: str | None = None
     last_modified: str | None = None
 
     def headers(self, url: str) -> dict[str, str]:
-        if url != self.url:
+        if _place_of(url) != self.place:
             return {}
         pairs = {"If-None-Match": self.etag, "If-Modified-Since": self.last_modified}
         return {name: value for name, value in pairs.items() if value}
@@ -122,6 +124,22 @@ class PollingSource:
             receiver.deliver(Delivery(error=AuthError(f"{self._wire.name}: {error}")))
         finally:
             self._session.close()
+
+    @property
+    def resume_token(self) -> bytes | None:
+        """The validators, with a hash of the address for which they hold."""
+        validators = self._validators
+        if not validators.place:
+            return None
+        pairs = {"place": validators.place, "etag": validators.etag, "last_modified": validators.last_modified}
+        return json.dumps(pairs).encode()
+
+    def resume(self, token: bytes) -> None:
+        """Go on with another process's validators."""
+        try:
+            self._validators = _Validators(**json.loads(token))
+        except (ValueError, TypeError):
+            logger.debug("%s: another process's validators cannot be read", self._wire.name)
 
     def open(self, receiver: Receiver) -> None:
         """Take note of who receives; everything comes from the network."""
@@ -212,4 +230,9 @@ class PollingSource:
 
 
 def _validators(url: str, headers: Mapping[str, str]) -> _Validators:
-    return _Validators(url=url, etag=headers.get("etag"), last_modified=headers.get("last-modified"))
+    etag, last_modified = headers.get("etag"), headers.get("last-modified")
+    return _Validators(place=_place_of(url), etag=etag, last_modified=last_modified)
+
+
+def _place_of(url: str) -> str:
+    return hashlib.blake2b(url.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()

@@ -11,75 +11,47 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
-import os
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 
-from flagmw.core.documents import Document
-from flagmw.core.snapshot import Snapshot
 from flagmw.lifecycle.leadership import Leadership
 from flagmw.lifecycle.places import StatePlace
+from flagmw.once import LogOnce
 from flagmw.status import Role
-from flagmw.transports import Delivery, Receiver, Source
-from flagmw.transports.snapshot_file import (
-    AlteredError,
-    Content,
-    DamagedError,
-    DisplacedError,
-    Header,
-    Mark,
-    Position,
-    SnapshotWriter,
-    read,
-    read_header,
-)
+from flagmw.transports import Receiver, Source
+from flagmw.transports.following import FILE, Following
+from flagmw.transports.snapshot_file import Mark
+from flagmw.transports.snapshot_writer import AlteredError, DisplacedError, SnapshotWriter
 from flagmw.transports.upstream import Upstream
 
 logger = logging.getLogger("flagmw")
 
-FILE, LOCK = "flags", "leader.lock"
+LOCK = "leader.lock"
 
-LOOK_S = 0.1
-"""How often a follower looks at the file."""
+LOOK_S = 0.05
+"""How often a follower looks at the file: a `stat`, two microseconds."""
 
 FIRST_LOOK_S = 0.02
 """The same while there are no flags at all."""
 
-SILENT_PERIODS = 3.0
-"""Without a beat for this long, a process brings its flags itself."""
-
 OVERDUE_PERIODS = 1.5
-"""Without a beat for this long, it tries to lead."""
+"""Without a beat for this long, a process tries to lead."""
 
 GAP_PERIODS = 2.0
 """A leader that did not get to its beat for this long does not know what it has missed."""
 
-WRITE_RETRY_S = 2.0
+SKEW_PERIODS = 2.0
+"""How much newer than a stream of one's own the file must be: two connections do not bring a change at the same moment."""
+
+LEAD_RETRY_S = 2.0
 """How long who cannot write the file leaves leading to others."""
 
-MAX_FAILED_READS = 3
-"""A file that cannot be read this often, one look after another, is damaged."""
+MIN_TAIL_BYTES = 64 * 1024
+"""The changes may always gather to this size before all flags are written again."""
 
 STOP_S = 0.4
 """How long stopping waits for the source of one's own."""
-
-NAME = "the flags that this host shares"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Known:
-    """What a process knows of the flags in force, which a forked child goes on from."""
-
-    snapshot: Snapshot
-    as_of_s: float
-    position: Position | None
-
-
-_known: dict[str, _Known] = {}
-"""By folder. Replaced by single operations of a dict only; plain data, so that a fork cannot tear it."""
 
 
 class SharedSource:
@@ -90,7 +62,7 @@ class SharedSource:
         place: where the processes meet.
         pushes: the source is told of changes, rather than asking for them at intervals.
         period_s: how often the leader beats.
-        monotonic: the clock for all that is measured; the same for all processes.
+        monotonic: the clock for all that is measured, the same for all processes.
         wall_clock: Unix time in seconds.
     """
 
@@ -107,33 +79,22 @@ class SharedSource:
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._make = make
-        self._place = place
         self._pushes = pushes
         self._period_s = period_s
         self._monotonic = monotonic
         self._wall_clock = wall_clock
-        self._next: Source | None = make()
-        self.local = self._next.local
-        self.awaited = self._next.awaited
+        self._first: Source | None = make()
+        self.local = self._first.local
+        self.awaited = self._first.awaited
         self._receiver: Receiver | None = None
         self._bell = threading.Event()
-        self._ticked_s: float | None = None
-        self._folder: Path | None = None
-        self._folder_after_s = -math.inf
-        # What is in force: since when it is known to be current, and where it was read.
-        self._mine_s: float | None = None
-        self._position: Position | None = None
-        self._followed: bytes | None = None
-        # What the file says.
-        self._signature: tuple[int, int, int] | None = None
-        self._header: Header | None = None
-        self._beat_s = -math.inf
-        self._bad: bytes | None = None
-        self._failed_reads = 0
-        # Leading, or bringing flags oneself.
+        self._log_once = LogOnce(logger)
+        self._ticked: tuple[float, float] | None = None
+        self._following = Following(place, period_s, monotonic, wall_clock)
+        self._upstream: Upstream | None = None
         self._leadership: Leadership | None = None
         self._writer: SnapshotWriter | None = None
-        self._upstream: Upstream | None = None
+        self._written_token: bytes | None = None
         self._beat_due_s = -math.inf
         self._lead_after_s = -math.inf
 
@@ -142,45 +103,44 @@ class SharedSource:
     @property
     def role(self) -> Role:
         """How this process comes by its flags just now."""
-        if self._upstream is None:
-            return Role.FOLLOWER if self._header is not None else Role.ALONE
-        return Role.LEADER if self._writer is not None else Role.ALONE
+        if self._writer is not None:
+            return Role.LEADER
+        return Role.FOLLOWER if self._upstream is None and self._following.is_followed else Role.ALONE
 
     @property
     def heartbeat_s(self) -> float | None:
-        """When the threads gave their last sign of life, the later one's; None before the first."""
-        upstream = self._upstream
-        signs = [self._ticked_s, upstream.source.heartbeat_s if upstream is not None else None]
-        return min((sign for sign in signs if sign is not None), default=None)
+        """When both threads had given a sign of life, by the monotonic clock; None before the first."""
+        upstream, ticked = self._upstream, self._ticked
+        own_s = upstream.source.heartbeat_s if upstream is not None else None
+        if ticked is None or own_s is None:
+            return own_s if ticked is None else ticked[0]
+        return min(ticked[0], own_s)
 
     @property
     def agreed_s(self) -> float | None:
         """When the flags in force were last known to be the service's, by whichever process."""
         upstream = self._upstream
-        if upstream is not None:
-            return upstream.source.agreed_s
-        return self._mine_s
+        return upstream.source.agreed_s if upstream is not None else self._following.mine_s
 
     def open(self, receiver: Receiver) -> None:
-        """Deliver what the host's processes share, unless the flags in force are as new."""
+        """Deliver what the processes share, unless the flags in force are as new."""
         self._receiver = receiver
-        self._recall(receiver)
         self._guarded(self._first_look)
 
     def fetch(self, receiver: Receiver, timeout_s: float) -> None:
-        """Deliver what the host's processes share, or else what the service says within that time."""
+        """Deliver what the processes share if it is kept current, or else what the service says within that time."""
         self.open(receiver)
-        if self._is_fresh(self._monotonic()) and self._followed is not None:
+        following = self._following
+        if following.is_fresh and following.is_followed:
             return
-        upstream = Upstream(self._make(), receiver, self._monotonic, lambda: None)
+        upstream = Upstream(self._make(), receiver, self._monotonic, _nobody)
         upstream.source.fetch(upstream, timeout_s)
         if upstream.agreed_s is not None:
-            self._mine_s, self._position = upstream.agreed_s, None
-            self._remember()
+            following.note_own(receiver, upstream.agreed_s, has_brought=upstream.has_brought)
 
     def run(self, stopping: threading.Event) -> None:
         """Lead, follow or go alone, until the event is set or the service refuses us."""
-        self._beat_s = max(self._beat_s, self._monotonic())  # time for another process to begin, if there is one
+        self._following.bear_with(3.0)  # the one that is to lead may be starting, too
         try:
             while not stopping.is_set() and not (self._upstream is not None and self._upstream.is_refused):
                 self._guarded(self._tick)
@@ -198,295 +158,196 @@ class SharedSource:
 
     # --- the loop ---------------------------------------------------------------------------------------------
 
-    def _guarded(self, step: Callable[[], None]) -> None:
+    def _guarded(self, step: Callable[[Receiver], None]) -> None:
+        receiver = self._receiver
+        if receiver is None:
+            return
         try:
-            step()
-        except Exception:  # a defect of ours must not freeze the flags: a source of one's own is always possible
-            logger.exception("sharing flags with the other processes of this host raised an error")
+            step(receiver)
+        except Exception as error:  # a defect of ours: a source of one's own still keeps the flags from freezing
+            logger.debug("sharing flags with other processes raised an error", exc_info=True)
+            kind = type(error).__name__
+            self._log_once(logging.ERROR, kind, "sharing flags with other processes raised an error: %s", kind)
             self._resign()
+            if self._upstream is None:
+                self._start_upstream(receiver)
 
     def _pause_s(self) -> float:
         if self._writer is not None:
-            return min(max(self._beat_due_s - self._monotonic(), 0.0), self._period_s)
+            left_s = self._beat_due_s - self._monotonic()
+            return min(left_s, self._period_s) if left_s > 0.0 else LOOK_S
         has_flags = self._receiver is not None and self._receiver.snapshot is not None
         return min(LOOK_S if has_flags else FIRST_LOOK_S, self._period_s / 4)
 
-    def _tick(self) -> None:
-        now = self._monotonic()
-        gap_s = now - self._ticked_s if self._ticked_s is not None else 0.0
-        self._ticked_s = now
-        if gap_s > GAP_PERIODS * self._period_s:
-            self._take_up(now)
-        self._mend_upstream()
+    def _tick(self, receiver: Receiver) -> None:
+        now, wall_s = self._monotonic(), self._wall_clock()
+        before = self._ticked or (now, wall_s)
+        self._ticked = now, wall_s
+        # The one clock stands still while a machine sleeps, the other does not.
+        if max(now - before[0], wall_s - before[1]) > GAP_PERIODS * self._period_s:
+            self._take_up(receiver)
+        upstream = self._upstream
+        if upstream is not None and upstream.has_ended and not upstream.is_refused:
+            self._restart_upstream(receiver)
         if self._writer is not None:
-            self._lead(now)
+            self._lead(receiver, self._writer)
         else:
-            self._follow(now)
+            self._follow(receiver)
 
-    def _take_up(self, now: float) -> None:
-        """Go on after this process stood still: what it has may be old, and what it has not seen may be there."""
+    def _take_up(self, receiver: Receiver) -> None:
+        """Go on after this process stood still: what it has may be old, and beats may have come that it did not see."""
         if self._writer is not None:
-            self._drop_upstream()
-            self._start_upstream()
-        self._beat_s = max(self._beat_s, now - (SILENT_PERIODS - 1.0) * self._period_s)
+            self._restart_upstream(receiver)
+        self._following.bear_with(1.0)
 
     # --- following --------------------------------------------------------------------------------------------
 
-    def _is_fresh(self, now: float) -> bool:
-        header = self._header
-        is_beating = header is not None and header.mark is Mark.BEATING and self._bad is None
-        return is_beating and now - self._beat_s < SILENT_PERIODS * self._period_s
-
-    def _first_look(self) -> None:
-        now = self._monotonic()
-        self._look(now, is_first=True)
-        self._read(now)
-
-    def _follow(self, now: float) -> None:
-        has_beaten = self._look(now)
-        if self._upstream is None:
-            self._read(now)
-        if not self._is_fresh(now):
-            self._seek(now)
+    def _first_look(self, receiver: Receiver) -> None:
+        following, snapshot = self._following, receiver.snapshot
+        following.recall(receiver)
+        following.look(is_first=True)
+        is_current = snapshot is not None and not snapshot.is_stale and following.mine_s is None
+        if is_current and not following.is_fresh:
             return
-        if self._upstream is not None and self._may_take(now):
-            self._rejoin(now)
-        if self._upstream is None and has_beaten and self._followed is not None:
-            self._confirm(now)
+        following.take(receiver)
+        if following.is_fresh and following.is_followed:
+            following.confirm(receiver)
 
-    def _seek(self, now: float) -> None:
-        """Without a beat, lead if nobody does, and go alone if somebody who does is silent."""
-        silent_s = now - self._beat_s
-        has_resigned = self._header is None or self._header.mark is Mark.RESIGNED
-        if now >= self._lead_after_s and (has_resigned or silent_s > OVERDUE_PERIODS * self._period_s):
-            self._try_to_lead(now)
-        if self._upstream is None and (silent_s >= SILENT_PERIODS * self._period_s or self._bad is not None):
-            self._start_upstream()
-
-    def _look(self, now: float, *, is_first: bool = False) -> bool:
-        """See what the file says; gives whether its writer has beaten."""
-        path = self._path(now)
-        if path is None:
-            self._header = self._signature = None
-            return False
-        try:
-            info = os.stat(path)
-            signature = (info.st_ino, info.st_size, info.st_mtime_ns)
-            if signature == self._signature:
-                return False
-            header, written_s = read_header(path)
-        except FileNotFoundError:
-            self._header = self._signature = self._folder = None
-            return False
-        except (OSError, DamagedError):
-            self._header = self._signature = None
-            return False
-        before, self._header, self._signature = self._header, header, signature
-        if header.edition != self._bad:
-            self._bad = None
-        if header.mark is not Mark.BEATING:
-            return False
-        if is_first:
-            age_s = self._wall_clock() - written_s
-            self._beat_s = now - max(age_s, 0.0) if age_s > -self._period_s else -math.inf
-        elif before is None or (before.leader, before.beat) != (header.leader, header.beat):
-            self._beat_s = now
-        else:
-            return False
-        return True
-
-    def _file_as_of_s(self, now: float) -> float:
-        """When the service last agreed with the file, by the monotonic clock."""
-        age_s = self._wall_clock() - self._header.as_of_s if self._header is not None else math.inf
-        return now - age_s if age_s > -self._period_s else -math.inf  # a time to come says nothing
-
-    def _may_take(self, now: float) -> bool:
-        """Tell whether the file is not older than what is in force."""
-        mine_s = self._mine_s
+    def _follow(self, receiver: Receiver) -> None:
+        following = self._following
+        has_beaten = following.look()
         if self._upstream is not None:
-            mine_s = self._upstream.agreed_s or mine_s
-        elif self._header is not None and self._header.leader == self._followed:
-            return True
-        return mine_s is None or self._file_as_of_s(now) >= mine_s - 0.01
-
-    def _read(self, now: float) -> None:
-        """Put the file's flags in force if they are new, and not older than those that are."""
-        header = self._header
-        if header is None or self._folder is None or not self._may_take(now):
+            self._upstream.take_changes()  # nobody is to be told of them
+        if self._upstream is not None and following.is_fresh and self._may_rejoin(self._upstream):
+            self._drop_upstream()
+        if self._upstream is None:
+            following.take(receiver)
+            if has_beaten and following.is_followed:
+                following.confirm(receiver)
+        if following.is_fresh:
             return
-        receiver = self._receiver
-        if receiver is None:
+        is_overdue = following.is_free or following.silent_s > OVERDUE_PERIODS * self._period_s
+        if is_overdue and self._monotonic() >= self._lead_after_s and self._try_to_lead(receiver):
             return
-        at, size = self._position, self._signature[1] if self._signature is not None else -1
-        if at is not None and at.edition == header.edition and at.offset == size:
-            self._followed = header.leader
-            return
-        try:
-            content = read(self._folder / FILE, at)
-        except (OSError, DamagedError):
-            self._failed_reads += 1
-            if self._failed_reads >= MAX_FAILED_READS:
-                self._bad = header.edition
-            return
-        self._failed_reads = 0
-        self._deliver(receiver, content, now)
+        if self._upstream is None and following.is_silent:
+            self._start_upstream(receiver)
 
-    def _deliver(self, receiver: Receiver, content: Content, now: float) -> None:
-        is_stale = not self._is_fresh(now)
-        if content.base is not None:
-            documents = (Document(name=NAME, content=content.base),)
-            if not receiver.deliver(Delivery(documents=documents, is_stale=is_stale)):
-                self._bad = content.header.edition
-                return
-        for message in content.messages:
-            documents = (Document(name=NAME, content=message),)
-            receiver.deliver(Delivery(documents=documents, is_message=True, is_stale=is_stale))
-        self._position = content.position
-        self._followed = content.header.leader
-        self._mine_s = self._file_as_of_s(now)
-        self._remember()
-
-    def _confirm(self, now: float) -> None:
-        if self._receiver is not None:
-            self._receiver.deliver(Delivery())
-        self._mine_s = self._file_as_of_s(now)
-        self._remember()
-
-    def _rejoin(self, now: float) -> None:
-        """Follow again."""
-        upstream = self._upstream
-        self._drop_upstream()
-        if upstream is not None and upstream.has_brought:
-            self._position = None
-        self._read(now)
+    def _may_rejoin(self, upstream: Upstream) -> bool:
+        """Tell whether the file is as new as what one's own source has brought."""
+        skew_s = SKEW_PERIODS * self._period_s if self._pushes else 0.0
+        mine_s = self._following.mine_s if upstream.agreed_s is None else upstream.agreed_s + skew_s
+        return self._following.is_as_new_as(mine_s)
 
     # --- bringing flags oneself -------------------------------------------------------------------------------
 
-    def _start_upstream(self) -> None:
-        receiver = self._receiver
-        if receiver is None:
-            return
-        source, self._next = self._next or self._make(), None
+    def _start_upstream(self, receiver: Receiver) -> None:
+        source, self._first = self._first or self._make(), None
         self._upstream = Upstream(source, receiver, self._monotonic, self._bell.set)
-        self._upstream.start()
+        self._upstream.start(self._following.resume)
 
     def _drop_upstream(self) -> None:
         upstream, self._upstream = self._upstream, None
         if upstream is not None:
-            self._mine_s = upstream.agreed_s or self._mine_s
             upstream.stop(STOP_S)
+            if self._receiver is not None:
+                self._following.note_own(self._receiver, upstream.agreed_s, has_brought=upstream.has_brought)
 
-    def _mend_upstream(self) -> None:
-        upstream = self._upstream
-        if upstream is not None and upstream.has_ended and not upstream.is_refused:
-            self._drop_upstream()
-            self._start_upstream()
+    def _restart_upstream(self, receiver: Receiver) -> None:
+        self._drop_upstream()
+        self._start_upstream(receiver)
 
     # --- leading ----------------------------------------------------------------------------------------------
 
-    def _try_to_lead(self, now: float) -> None:
-        folder = self._folder or self._open_folder(now)
+    def _try_to_lead(self, receiver: Receiver) -> bool:
+        following = self._following
+        folder = following.folder
         if folder is None:
-            return
-        if self._leadership is None:
-            self._leadership = Leadership(folder / LOCK)
+            return False
+        self._leadership = self._leadership or Leadership(folder / LOCK)
         if not self._leadership.try_to_lead():
-            return
-        # What the one before wrote last counts.
-        self._look(now)
+            return False
+        writer = SnapshotWriter(folder / FILE)
+        writer.tidy_up(self._wall_clock())
+        following.look()  # what the one before wrote last counts
         if self._upstream is None:
-            self._read(now)
-            self._start_upstream()
-        self._writer = SnapshotWriter(folder / FILE)
-        self._writer.tidy_up(self._wall_clock())
-        self._beat_due_s = now
-        self._lead(now)
+            following.take(receiver)
+            position, header = following.position, following.header
+            if following.is_followed and position is not None and header is not None:
+                writer.adopt(header, position.offset)
+            self._start_upstream(receiver)
+        self._writer, self._written_token = writer, None
+        self._beat_due_s = self._monotonic()
+        logger.debug("this process keeps the connection for the others of this host")
+        self._lead(receiver, writer)
+        return True
 
-    def _lead(self, now: float) -> None:
-        leadership, writer, upstream = self._leadership, self._writer, self._upstream
-        if leadership is None or writer is None or upstream is None or self._receiver is None:
+    def _lead(self, receiver: Receiver, writer: SnapshotWriter) -> None:
+        leadership, upstream = self._leadership, self._upstream
+        if leadership is None or upstream is None or not leadership.is_in_place():
+            self._resign(for_s=0.0)
             return
-        if not leadership.is_in_place():
+        try:
+            self._write(receiver, writer, upstream)
+        except AlteredError:
+            writer.forget()  # and write a new one
+            self._bell.set()
+        except DisplacedError:
+            # Another interpreter of this process was given the lock as well: letting go of it would end that one's.
+            self._writer = None
+            self._lead_after_s = self._monotonic() + LEAD_RETRY_S
+        except OSError as error:
+            why = error.strerror or type(error).__name__
+            self._log_once(
+                logging.WARNING, "write", "flags are not shared with this host's other processes for now: %s", why
+            )
             self._resign()
-            self._lead_after_s = now
-            return
-        mark, as_of_s = self._agreement(upstream, now)
+
+    def _write(self, receiver: Receiver, writer: SnapshotWriter, upstream: Upstream) -> None:
+        mark, as_of_s = self._agreement(upstream)
+        token = upstream.resume_token  # before the changes, see there
         changes = upstream.take_changes()
         messages = [change for change in changes if change is not None]
-        is_due = mark is Mark.BEATING and now >= self._beat_due_s
-        try:
-            if not writer.has_file or len(messages) < len(changes) or _outgrown(writer, messages):
-                pieces = self._receiver.dump()
-                if pieces is None:
-                    return
-                writer.replace(pieces, messages, mark, as_of_s)
-            elif messages or is_due:
-                writer.update(messages, mark, as_of_s)
-            else:
+        new_token = token if token != self._written_token else None
+        tail_bytes = writer.tail_bytes + sum(map(len, messages))
+        has_outgrown = tail_bytes > max(writer.base_bytes, MIN_TAIL_BYTES)
+        if not writer.has_file or len(messages) < len(changes) or has_outgrown:
+            pieces = receiver.dump()
+            if pieces is None:
                 return
-        except AlteredError:
-            writer.forget()  # and write a new one, at once
-            self._bell.set()
+            # Dialects may take a whole document for old that says nothing new but by its latest changes.
+            is_small = writer.has_file and sum(map(len, messages)) <= MIN_TAIL_BYTES
+            writer.replace(pieces, messages if is_small else (), token, mark, as_of_s)
+        elif messages or (mark is Mark.BEATING and (new_token or self._monotonic() >= self._beat_due_s)):
+            writer.update(messages, new_token, mark, as_of_s)
+        else:
             return
-        except DisplacedError:
-            # Another interpreter of this process was given the lock as well: closing it would end that one's.
-            self._writer = None
-            self._lead_after_s = now + WRITE_RETRY_S
-            return
-        except OSError as error:
-            logger.debug("the flags that this host shares cannot be written: %s", error)
-            self._resign()
-            return
+        self._written_token = token
+        self._log_once.forget("write")
+        following = self._following
         if mark is Mark.BEATING:
-            self._beat_due_s = now + self._period_s
-        self._position = writer.position
-        if mark is Mark.BEATING:
-            self._mine_s = upstream.agreed_s
-            self._remember()
+            self._beat_due_s = self._monotonic() + self._period_s
+        following.position, following.resume = writer.position, token
+        following.note(receiver, upstream.agreed_s)
 
-    def _agreement(self, upstream: Upstream, now: float) -> tuple[Mark, float]:
+    def _agreement(self, upstream: Upstream) -> tuple[Mark, float]:
         """Say whether the service agrees with the flags in force, and as of when, in Unix time."""
-        wall_s = self._wall_clock()
-        if upstream.agrees and upstream.agreed_s is not None:
-            return Mark.BEATING, wall_s - (0.0 if self._pushes else now - upstream.agreed_s)
-        known_s = upstream.agreed_s or self._mine_s
+        now, wall_s, agreed_s = self._monotonic(), self._wall_clock(), upstream.agreed_s
+        if upstream.agrees and agreed_s is not None and not upstream.is_stuck(now):
+            return Mark.BEATING, wall_s if self._pushes else wall_s - (now - agreed_s)
+        known_s = self._following.mine_s if agreed_s is None else agreed_s
         return Mark.SILENT, 0.0 if known_s is None else wall_s - (now - known_s)
 
-    def _resign(self) -> None:
-        """Let another process lead, at once."""
+    def _resign(self, for_s: float = LEAD_RETRY_S) -> None:
+        """Let another process lead, at once; leave it to others for some time."""
         writer, self._writer = self._writer, None
         if writer is None:
             return
-        if writer.has_file:
-            with contextlib.suppress(DisplacedError, AlteredError, OSError):  # the others will miss the beat
-                writer.update((), Mark.RESIGNED, None)
+        with contextlib.suppress(DisplacedError, AlteredError, OSError):  # the others will miss the beat
+            writer.update((), None, Mark.RESIGNED, None)
         if self._leadership is not None:
             self._leadership.let_go()
-        self._lead_after_s = self._monotonic() + WRITE_RETRY_S
-
-    # --- the folder, and what a child goes on from --------------------------------------------------------------
-
-    def _path(self, now: float) -> Path | None:
-        folder = self._folder or self._open_folder(now)
-        return folder / FILE if folder is not None else None
-
-    def _open_folder(self, now: float) -> Path | None:
-        if now >= self._folder_after_s:
-            self._folder = self._place.open()
-            self._folder_after_s = now + (0.0 if self._folder is not None else WRITE_RETRY_S)
-        return self._folder
-
-    def _remember(self) -> None:
-        snapshot = self._receiver.snapshot if self._receiver is not None else None
-        if snapshot is not None and self._mine_s is not None:
-            key = os.fspath(self._place.path())
-            _known[key] = _Known(snapshot=snapshot, as_of_s=self._mine_s, position=self._position)
-
-    def _recall(self, receiver: Receiver) -> None:
-        known = _known.get(os.fspath(self._place.path()))
-        if known is not None and receiver.snapshot is known.snapshot:
-            self._mine_s, self._position = known.as_of_s, known.position
+        self._lead_after_s = self._monotonic() + for_s
 
 
-def _outgrown(writer: SnapshotWriter, messages: list[bytes]) -> bool:
-    return writer.tail_bytes + sum(map(len, messages)) > max(writer.base_bytes, 64 * 1024)
+def _nobody() -> None:
+    """Nobody waits for what is fetched once."""

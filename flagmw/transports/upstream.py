@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable
 
 from flagmw.core.snapshot import Snapshot
 from flagmw.errors import AuthError
 from flagmw.lifecycle.threads import Background
-from flagmw.transports import Delivery, Receiver, Source
+from flagmw.transports import Delivery, Receiver, Resumable, Source
 
 CUT_WAIT_S = 0.5
 """How long cutting off a source waits for a delivery under way."""
+
+
+STUCK_S = 5.0
+"""A thread that is overdue for this long does not bring what the service says: a callback of the app may hold it."""
 
 
 class Upstream:
@@ -45,7 +50,7 @@ class Upstream:
         self._notify = notify
         self._delivering = threading.Lock()
         self._is_cut = False
-        self._changes: list[bytes | None] = []
+        self._changes: deque[bytes | None] = deque()
         self._background: Background | None = None
 
     # --- as a receiver ----------------------------------------------------------------------------------------
@@ -86,8 +91,14 @@ class Upstream:
 
     # --- life -------------------------------------------------------------------------------------------------
 
-    def start(self) -> None:
-        """Open the source, and run it in a thread if it needs one."""
+    def start(self, resume: bytes | None) -> None:
+        """Open the source, and run it in a thread if it needs one.
+
+        Args:
+            resume: what another process's source said of the flags that are in force; None if nothing.
+        """
+        if resume is not None and isinstance(self.source, Resumable):
+            self.source.resume(resume)
         self.source.open(self)
         if self.source.background:
             self._background = Background("flagmw-upstream", self._run, self.source.wake)
@@ -110,10 +121,23 @@ class Upstream:
             self._background.stop(timeout_s)
             self._background = None
 
+    @property
+    def resume_token(self) -> bytes | None:
+        """From where another process's source may go on, see `Resumable`.
+
+        To be read before the changes are taken: it holds for all that was delivered before.
+        """
+        return self.source.resume_token if isinstance(self.source, Resumable) else None
+
+    def is_stuck(self, now: float) -> bool:
+        """Tell whether the source's thread is overdue with a sign of life."""
+        heartbeat_s = self.source.heartbeat_s
+        return heartbeat_s is not None and now - heartbeat_s > STUCK_S
+
     def take_changes(self) -> list[bytes | None]:
         """Give what has changed since the last call: messages of a stream, and None for what was no message."""
-        changes, self._changes = self._changes, []
-        return changes
+        # One by one: the source's thread may add another at any moment.
+        return [self._changes.popleft() for _ in range(len(self._changes))]
 
 
 def _differ(before: Snapshot, after: Snapshot) -> bool:
