@@ -34,6 +34,8 @@ logger = logging.getLogger("flagmw")
 
 PREFIX = "process-"
 SUFFIX = ".json"
+UNSEEN_SUFFIX = ".unseen"
+"""Of a file that is being made; a process that is killed at that moment leaves it."""
 
 PERIOD_S = 1.0
 """How often a process writes its file; more often in its first second, in which most happens."""
@@ -44,7 +46,6 @@ STEP_BYTES = 1024
 """Files are filled up with blanks to a multiple of this, and never shrink: no rest of a longer text stays behind."""
 
 MAX_ERROR_CHARS = 300
-MAX_TRIES = 5
 
 _HEAD = b'{"crc":"%08x","process":'
 _HEAD_BYTES = len(_HEAD % 0)
@@ -102,13 +103,14 @@ class Presence:
         period_s = FIRST_PERIOD_S
         try:
             while True:
-                if file is None or not file.is_there():
+                if file is not None and file.is_there():
+                    file.write(self._text())
+                else:
                     if file is not None:
                         file.forget()
-                    file = _OwnFile.make(folder)
+                    file = _OwnFile.make(folder, self._text())
                     if file is None:
                         return
-                file.write(self._text())
                 if stopping.wait(period_s):
                     return
                 period_s = min(period_s * 2, PERIOD_S)
@@ -138,25 +140,24 @@ class _OwnFile:
         close_file_in_children(descriptor)
 
     @classmethod
-    def make(cls, folder: Path) -> _OwnFile | None:
-        """Make a file of a new name and lock it; None where that cannot be."""
-        for _ in range(MAX_TRIES):
-            path = folder / f"{PREFIX}{os.getpid()}-{os.urandom(6).hex()}{SUFFIX}"
-            try:
-                descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            except OSError as error:
-                logger.debug("%s cannot be written (%s); flagmw status will not show this process", path, error)
-                return None
-            try:
-                fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if os.fstat(descriptor).st_nlink:
-                    return cls(path, descriptor)
-            except OSError as error:
-                logger.debug("%s cannot be locked: %s", path, error)
-            # Somebody looked at it before it was locked, and took it for a dead process's; or there are no locks here.
+    def make(cls, folder: Path, text: bytes) -> _OwnFile | None:
+        """Make a file of a new name, which is locked and holds a text before anybody sees it; None where it cannot be."""
+        path = folder / f"{PREFIX}{os.getpid()}-{os.urandom(6).hex()}{SUFFIX}"
+        unseen = path.with_suffix(UNSEEN_SUFFIX)
+        file: _OwnFile | None = None
+        try:
+            descriptor = os.open(unseen, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            file = cls(path, descriptor)
+            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            file.write(text)
+            os.rename(unseen, path)
+            return file
+        except OSError as error:
+            logger.debug("%s cannot be made (%s); flagmw status will not show this process", unseen, error)
+        if file is not None:
             with contextlib.suppress(OSError):
-                os.unlink(path)
-            os.close(descriptor)
+                os.unlink(unseen)
+            file.forget()
         return None
 
     def is_there(self) -> bool:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from flagmw.lifecycle.places import FORMAT
-from flagmw.presence import PREFIX, SUFFIX, decode
+from flagmw.presence import PREFIX, SUFFIX, UNSEEN_SUFFIX, decode
 from flagmw.status import EventCounts, Role, State, Status
 
 try:
@@ -41,11 +41,15 @@ APART_S = 5.0
 LEFT_S = 2.0
 """Event files that were written to more recently may be those of a process which is about to tell of itself."""
 
+UNSEEN_S = 60.0
+"""How long a file may be in the making, which takes a moment; after that its process is gone."""
+
 MAX_BYTES = 64 * 1024
 MAX_READS = 5
 
 _NAME = re.compile(rf"(?P<service>.+)-(?P<digest>[0-9a-f]{{16}})-v{FORMAT}")
 _PROCESS = re.compile(rf"{PREFIX}(?P<pid>\d+)-[0-9a-f]+{re.escape(SUFFIX)}")
+_UNSEEN = re.compile(rf"{PREFIX}\d+-[0-9a-f]+{re.escape(UNSEEN_SUFFIX)}")
 _EVENTS = re.compile(r"events-(?P<pid>\d+)-.+\.spool")
 
 
@@ -112,6 +116,7 @@ def read_environment(folder: Path) -> Environment:
         names = os.listdir(folder) if not os.path.islink(folder) else []
     except OSError:
         names = []
+    _clear(folder, names, now_s)
     matches = [match for name in names if (match := _PROCESS.fullmatch(name))]
     # Looked up after the files were: one of our own was opened before it could be listed.
     own = _own_descriptors() if any(int(match["pid"]) == os.getpid() for match in matches) else {}
@@ -158,6 +163,14 @@ def _read_process(path: Path, pid: int, own: Mapping[tuple[int, int], int], now_
         return None
     finally:
         os.close(descriptor)
+
+
+def _clear(folder: Path, names: Sequence[str], now_s: float) -> None:
+    """Remove what processes left that were killed while they made their file."""
+    for name in filter(_UNSEEN.fullmatch, names):
+        with contextlib.suppress(OSError):
+            if now_s - os.stat(folder / name, follow_symlinks=False).st_mtime > UNSEEN_S:
+                os.unlink(folder / name)
 
 
 def _told(descriptor: int, pid: int, now_s: float) -> Process:

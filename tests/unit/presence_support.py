@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -84,9 +85,10 @@ def living(root: Path, what: str = "", number: int = 1) -> Iterator[list[subproc
 def shown(root: Path, told: Status | None = None) -> Iterator[Presence]:
     """Show this very process while the block runs."""
     presence = Presence(place_in(root), lambda: told or status())
+    others = pids(root).count(os.getpid())
     presence.start()
     try:
-        until(lambda: any(process.status is not None for process in processes(root)))
+        until(lambda: pids(root).count(os.getpid()) > others)
         yield presence
     finally:
         presence.close(5.0)

@@ -238,6 +238,24 @@ def test_an_error_in_what_it_tells_does_not_end_the_telling(tmp_path: Path) -> N
         presence.close()
 
 
+def test_nobody_sees_a_file_before_it_tells_something(tmp_path: Path) -> None:
+    folder = place_in(tmp_path).open()
+    assert folder is not None
+    seen: list[list[str]] = []
+
+    def describe() -> Status:
+        seen.append([path.name for path in folder.glob("*.json")])
+        return status()
+
+    presence = Presence(place_in(tmp_path), describe)
+    presence.start()
+    try:
+        until(lambda: seen and pids(tmp_path))
+    finally:
+        presence.close()
+    assert (seen[0], list(folder.iterdir())) == ([], [])
+
+
 # --- the text ---------------------------------------------------------------------------------------------------
 
 

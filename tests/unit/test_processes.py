@@ -14,6 +14,7 @@ from flagmw.processes import (
     MAX_STALE_S,
     SILENT_S,
     STARTING_S,
+    UNSEEN_S,
     Environment,
     Process,
     age,
@@ -106,6 +107,17 @@ def test_a_pipe_in_the_folder_holds_nobody_up(tmp_path: Path) -> None:
     (tmp_path / NAME).mkdir()
     os.mkfifo(tmp_path / NAME / "process-1-ab.json")
     assert read_environment(tmp_path / NAME).processes == ()
+
+
+def test_what_was_left_in_the_making_is_removed_after_a_while(tmp_path: Path) -> None:
+    folder = tmp_path / NAME
+    folder.mkdir()
+    new, old = folder / "process-1-ab.unseen", folder / "process-2-ab.unseen"
+    for path, age_s in ((new, UNSEEN_S / 2), (old, UNSEEN_S + 1)):
+        path.write_text("")
+        os.utime(path, (time.time() - age_s,) * 2)
+    read_environment(folder)
+    assert list(folder.iterdir()) == [new]
 
 
 def test_other_files_stay_where_they_are(tmp_path: Path) -> None:
