@@ -35,12 +35,11 @@ if "SHOP_BEAT_S" in os.environ:
 @app.task(name=LOOK)  # type: ignore[untyped-decorator]  # Celery has no types
 def look(hold_s: float = 0.0) -> dict[str, Any]:
     """Read a flag and track a metric, then go on for a while."""
-    user = flags.user
     value = flags.variation(FLAG)
     flags.track(METRIC, 1)
-    (FOLDER / "served" / str(user.key)).touch()
+    (FOLDER / "served" / str(flags.user.key)).touch()
     time.sleep(hold_s)
-    return {"user": user.key, "value": value, "pid": os.getpid(), "plan": user.attributes.get("plan")}
+    return {"user": flags.user.key, "value": value, "pid": os.getpid(), "plan": flags.user.attributes.get("plan")}
 
 
 @app.task(name=RELAY)  # type: ignore[untyped-decorator]  # as above
