@@ -292,8 +292,9 @@ class Segment:
     def close(self) -> None:
         """Close the file, which leaves it to others."""
         drop_inherited()
-        self.is_open = False
-        if self._pid != os.getpid():
+        # Numbers of descriptors and of files come back together, so what was closed is never looked at again.
+        was_open, self.is_open = self.is_open, False
+        if not was_open or self._pid != os.getpid():
             return
         _close(self.fd, self.identity)
         if self._offset is not None:

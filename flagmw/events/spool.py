@@ -184,8 +184,16 @@ class SpoolBuffer:
 
     def _note(self, error: OSError, appender: Appender | None) -> None:
         self._reason = error.strerror or type(error).__name__
-        if error.errno == errno.EBADF and appender is not None:
-            self._replace(appender)  # somebody has closed what was ours
+        if appender is None:
+            return
+        if error.errno == errno.EFBIG and appender.written_bytes:
+            self._replace(appender)  # another file may grow up to the limit, too
+        elif error.errno == errno.EBADF:
+            # Somebody has closed all descriptors. The number may come back at once, so nobody is to use it any more.
+            with self._guard:
+                for number, segment in list(self._segments):
+                    if not segment.is_mine():
+                        self._abandon(number, segment)
 
     def _drop(self, count: int, reason: str) -> None:
         with self._guard:
