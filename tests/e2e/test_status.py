@@ -114,7 +114,7 @@ def server() -> Iterator[FeatBitServer]:
 
 @contextmanager
 def working(server: FeatBitServer, number: int = 3) -> Iterator[list[Worker]]:
-    """Run workers; give them when all of them have flags."""
+    """Run workers; give them when all of them have flags, and tell of it."""
     workers: list[Worker] = []
     try:
         workers.extend(Worker(server) for _ in range(number))
@@ -123,6 +123,8 @@ def working(server: FeatBitServer, number: int = 3) -> Iterator[list[Worker]]:
             while worker.health()["flags"] != 1:
                 assert time.monotonic() < deadline
                 time.sleep(0.02)
+        pids = {worker.pid for worker in workers}
+        eventually(lambda code, them: well(code, them) and pids == set(them), "all tell that they are well")
         yield workers
     finally:
         for worker in workers:
@@ -151,7 +153,7 @@ def test_all_processes_are_told_and_one_of_them_leads(server: FeatBitServer) -> 
 
 def test_a_change_is_seen_in_all_processes(server: FeatBitServer) -> None:
     with working(server):
-        before = eventually(well, "all is well")
+        before = processes(look()[1])
         server.put_flag(featbit.boolean_flag("checkout", serves=False))
         known = {process["revision"] for process in before.values()}
         eventually(
@@ -171,7 +173,6 @@ def test_a_killed_leader_is_gone_and_another_one_leads(server: FeatBitServer) ->
 
 def test_a_stopped_process_is_told_with_the_code_1(server: FeatBitServer) -> None:
     with working(server) as [stopped, *_]:
-        eventually(lambda code, them: well(code, them) and len(them) == 3, "all is well")
         os.kill(stopped.pid, signal.SIGSTOP)
         found = eventually(lambda code, them: code == ExitCode.DEGRADED, "somebody is missed")
         assert found[stopped.pid]["problems"][0].startswith("silent for")
@@ -199,7 +200,7 @@ def test_an_outage_is_told_at_once_and_health_fails_when_the_flags_are_too_old(s
 
 def test_processes_that_end_are_told_no_more(server: FeatBitServer) -> None:
     with working(server):
-        eventually(well, "all is well")
+        assert len(processes(look()[1])) == 3
     eventually(lambda code, them: code == ExitCode.NOBODY, "nobody is left")
 
 
@@ -208,7 +209,6 @@ def test_one_scrape_tells_of_all_processes(server: FeatBitServer) -> None:
     client = Client(FeatBit(server.secret, streaming_url=server.ws_url, event_url=server.url))
     register(client, registry, whole_host=True)
     with working(server) as workers:
-        eventually(lambda code, them: well(code, them) and len(them) == 3, "all is well")
         ok = [
             registry.get_sample_value("flagmw_state", {"client": "default", "pid": str(worker.pid), "state": "OK"})
             for worker in workers
