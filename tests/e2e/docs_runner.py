@@ -17,7 +17,20 @@ from typing import Any
 BLOCK = re.compile(
     r"(?:^<!-- file: (?P<file>\S+) -->\n+)?^```(?P<language>\w*)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL
 )
-COMMANDS = {"cd", "daphne", "flagmw", "flask", "git", "gunicorn", "make", "pip", "pytest", "python", "uvicorn"}
+COMMANDS = {
+    "cd",
+    "celery",
+    "daphne",
+    "flagmw",
+    "flask",
+    "git",
+    "gunicorn",
+    "make",
+    "pip",
+    "pytest",
+    "python",
+    "uvicorn",
+}
 SHOWN_ONLY = {"html", "text", "django", "jinja", "ini"}
 
 
