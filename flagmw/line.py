@@ -19,6 +19,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from flagmw.errors import ProtocolError, TransportError
+from flagmw.lifecycle.descriptors import close_in_children
 from flagmw.lifecycle.imports import import_optional
 from flagmw.lifecycle.waker import Waker
 
@@ -75,6 +76,7 @@ class Line:
         self._owner = os.getpid()
         self._want_read: tuple[type[OSError], ...] = ()
         self._want_write: tuple[type[OSError], ...] = ()
+        close_in_children(self)
 
     # --- waiting ----------------------------------------------------------------------------------------------
 
@@ -163,6 +165,10 @@ class Line:
             with contextlib.suppress(OSError):
                 self._sock.shutdown(socket.SHUT_RDWR)
         self._sock.close()
+
+    def detach(self) -> int:
+        """Give the descriptor away: in a forked child, which closes it and says nothing to the peer."""
+        return self._sock.detach()
 
     def file_closed(self) -> None:
         """Take note that a file made from this line was closed."""
