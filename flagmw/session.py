@@ -8,11 +8,11 @@ flagmw. Connections are opened by `connecting`.
 from __future__ import annotations
 
 import logging
-import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin
@@ -34,7 +34,8 @@ _CHUNK_BYTES = 64 * 1024
 _ENCODINGS = {"gzip": 31, "x-gzip": 31, "deflate": 47}
 """What zlib calls them; a deflate that is wrongly bare is refused."""
 
-_ours = threading.local()
+# Not of a thread: where gevent replaces those after this import, all greenlets would share it.
+_ours: ContextVar[bool] = ContextVar("flagmw_is_asking", default=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -276,12 +277,12 @@ def _silence() -> Iterator[None]:
     """Keep the libraries from logging what this thread asks for: their lines hold the address, and so the secret."""
     for name in ("urllib3.connectionpool", "urllib3.connection", "urllib3.util.retry", "urllib3.response"):
         logging.getLogger(name).addFilter(_is_not_ours)
-    _ours.busy = True
+    _ours.set(True)
     try:
         yield
     finally:
-        _ours.busy = False
+        _ours.set(False)
 
 
 def _is_not_ours(record: logging.LogRecord) -> bool:
-    return not getattr(_ours, "busy", False)
+    return not _ours.get()
