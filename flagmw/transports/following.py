@@ -17,6 +17,7 @@ from flagmw.core.snapshot import Snapshot
 from flagmw.lifecycle.places import StatePlace
 from flagmw.transports import Delivery, Receiver
 from flagmw.transports.snapshot_file import Content, DamagedError, Header, Mark, Position, read, read_header
+from flagmw.transports.upstream import Upstream
 
 FILE = "flags"
 
@@ -43,7 +44,8 @@ class _Known:
     """What a process knows of the flags in force, which a forked child goes on from."""
 
     snapshot: Snapshot
-    as_of_s: float
+    agreed_s: float | None
+    newest_s: float
     position: Position | None
     resume: bytes | None
 
@@ -64,7 +66,8 @@ class Following:
     Attributes:
         folder: where the file lies, None where that cannot be used.
         header: what the file said last; None while there is no file that can be read.
-        mine_s: as of when the flags in force are known to be the service's, by the monotonic clock.
+        agreed_s: as of when the flags in force are known to be the service's, by the monotonic clock.
+        newest_s: up to when they may be the newest: older ones are not taken.
         position: up to where the file is in force; None if it is not.
         resume: from where a source goes on from the flags in force; None if that is not known.
     """
@@ -74,7 +77,8 @@ class Following:
     ) -> None:
         self.folder: Path | None = None
         self.header: Header | None = None
-        self.mine_s: float | None = None
+        self.agreed_s: float | None = None
+        self.newest_s: float | None = None
         self.position: Position | None = None
         self.resume: bytes | None = None
         self._place = place
@@ -181,16 +185,16 @@ class Following:
         age_s = self._wall_clock() - self.header.as_of_s
         return self._monotonic() - age_s if age_s > -self._period_s else -math.inf  # a time to come says nothing
 
-    def is_as_new_as(self, mine_s: float | None) -> bool:
-        """Tell whether the file is not older than flags of this time."""
-        return mine_s is None or self.as_of_s() >= mine_s - CLOCK_ERROR_S
+    def is_as_new_as(self, newest_s: float | None) -> bool:
+        """Tell whether the file is not older than flags that were the newest up to this time."""
+        return newest_s is None or self.as_of_s() >= newest_s - CLOCK_ERROR_S
 
     def take(self, receiver: Receiver) -> None:
         """Put in force what is new in the file, unless it is older than the flags in force; never raises."""
         header = self.header
         if header is None or self.folder is None or self._signature is None or self.is_refused:
             return
-        if header.leader != self._followed and not self.is_as_new_as(self.mine_s):
+        if header.leader != self._followed and not self.is_as_new_as(self.newest_s):
             return
         at = self.position
         if at is not None and at == Position(edition=header.edition, offset=self._signature[1]):
@@ -227,6 +231,7 @@ class Following:
         self._followed = content.header.leader
         if not content.is_whole:
             self._signature = None  # look again for the rest
+        self.newest_s = self._monotonic()
         self.note(receiver, self.as_of_s())
 
     def confirm(self, receiver: Receiver) -> None:
@@ -236,26 +241,32 @@ class Following:
 
     # --- what is known of the flags in force --------------------------------------------------------------------
 
-    def note(self, receiver: Receiver, mine_s: float | None) -> None:
+    def note(self, receiver: Receiver, agreed_s: float | None) -> None:
         """Take note of when the flags in force were last known to be the service's."""
-        self.mine_s = mine_s if mine_s is not None else self.mine_s
+        self.agreed_s = self.agreed_s if agreed_s is None else agreed_s
         snapshot = receiver.snapshot
-        if snapshot is not None and self.mine_s is not None:
+        if snapshot is not None and self.newest_s is not None:
             _known[self._key] = _Known(
-                snapshot=snapshot, as_of_s=self.mine_s, position=self.position, resume=self.resume
+                snapshot=snapshot,
+                agreed_s=self.agreed_s,
+                newest_s=self.newest_s,
+                position=self.position,
+                resume=self.resume,
             )
 
-    def note_own(self, receiver: Receiver, mine_s: float | None, *, has_brought: bool) -> None:
-        """Take note of what a source of one's own did."""
-        if has_brought:
+    def note_own(self, receiver: Receiver, upstream: Upstream) -> None:
+        """Take note of what a source of one's own has brought."""
+        if upstream.has_brought:
             self.position = self.resume = self._followed = None
-        self.note(receiver, mine_s)
+        self.newest_s = self.newest_s if upstream.newest_s is None else upstream.newest_s
+        self.note(receiver, upstream.agreed_s)
 
     def recall(self, receiver: Receiver) -> None:
         """Take up what the process that forked this one knew of the flags in force."""
         known = _known.get(self._key)
         if known is not None and receiver.snapshot is known.snapshot:
-            self.mine_s, self.position, self.resume = known.as_of_s, known.position, known.resume
+            self.agreed_s, self.newest_s = known.agreed_s, known.newest_s
+            self.position, self.resume = known.position, known.resume
 
 
 def _beat_of(header: Header) -> tuple[bytes, int]:

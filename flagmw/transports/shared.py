@@ -32,6 +32,9 @@ LOCK = "leader.lock"
 LOOK_S = 0.05
 """How often a follower looks at the file: a `stat`, two microseconds."""
 
+HEAD_START_S = 0.01
+"""The request that started this thread goes first, where there are flags for it."""
+
 FIRST_LOOK_S = 0.02
 """The same while there are no flags at all."""
 
@@ -40,9 +43,6 @@ OVERDUE_PERIODS = 1.5
 
 GAP_PERIODS = 2.0
 """A leader that did not get to its beat for this long does not know what it has missed."""
-
-SKEW_PERIODS = 2.0
-"""How much newer than a stream of one's own the file must be: two connections do not bring a change at the same moment."""
 
 LEAD_RETRY_S = 2.0
 """How long who cannot write the file leaves leading to others."""
@@ -120,7 +120,7 @@ class SharedSource:
     def agreed_s(self) -> float | None:
         """When the flags in force were last known to be the service's, by whichever process."""
         upstream = self._upstream
-        return upstream.source.agreed_s if upstream is not None else self._following.mine_s
+        return upstream.source.agreed_s if upstream is not None else self._following.agreed_s
 
     def open(self, receiver: Receiver) -> None:
         """Deliver what the processes share, unless the flags in force are as new."""
@@ -135,12 +135,13 @@ class SharedSource:
             return
         upstream = Upstream(self._make(), receiver, self._monotonic, _nobody)
         upstream.source.fetch(upstream, timeout_s)
-        if upstream.agreed_s is not None:
-            following.note_own(receiver, upstream.agreed_s, has_brought=upstream.has_brought)
+        following.note_own(receiver, upstream)
 
     def run(self, stopping: threading.Event) -> None:
         """Lead, follow or go alone, until the event is set or the service refuses us."""
         self._following.bear_with(3.0)  # the one that is to lead may be starting, too
+        if self._receiver is not None and self._receiver.snapshot is not None:
+            self._bell.wait(HEAD_START_S)
         try:
             while not stopping.is_set() and not (self._upstream is not None and self._upstream.is_refused):
                 self._guarded(self._tick)
@@ -206,7 +207,7 @@ class SharedSource:
         following, snapshot = self._following, receiver.snapshot
         following.recall(receiver)
         following.look(is_first=True)
-        is_current = snapshot is not None and not snapshot.is_stale and following.mine_s is None
+        is_current = snapshot is not None and not snapshot.is_stale and following.newest_s is None
         if is_current and not following.is_fresh:
             return
         following.take(receiver)
@@ -233,10 +234,13 @@ class SharedSource:
             self._start_upstream(receiver)
 
     def _may_rejoin(self, upstream: Upstream) -> bool:
-        """Tell whether the file is as new as what one's own source has brought."""
-        skew_s = SKEW_PERIODS * self._period_s if self._pushes else 0.0
-        mine_s = self._following.mine_s if upstream.agreed_s is None else upstream.agreed_s + skew_s
-        return self._following.is_as_new_as(mine_s)
+        """Tell whether the file is as new as what one's own source has brought.
+
+        Two streams do not bring a change at the same moment; their messages carry versions, by which a dialect ignores
+        what is older.
+        """
+        newest_s = self._following.newest_s if upstream.newest_s is None else upstream.newest_s
+        return self._following.is_as_new_as(newest_s)
 
     # --- bringing flags oneself -------------------------------------------------------------------------------
 
@@ -250,7 +254,7 @@ class SharedSource:
         if upstream is not None:
             upstream.stop(STOP_S)
             if self._receiver is not None:
-                self._following.note_own(self._receiver, upstream.agreed_s, has_brought=upstream.has_brought)
+                self._following.note_own(self._receiver, upstream)
 
     def _restart_upstream(self, receiver: Receiver) -> None:
         self._drop_upstream()
@@ -327,6 +331,7 @@ class SharedSource:
         if mark is Mark.BEATING:
             self._beat_due_s = self._monotonic() + self._period_s
         following.position, following.resume = writer.position, token
+        following.newest_s = following.newest_s if upstream.newest_s is None else upstream.newest_s
         following.note(receiver, upstream.agreed_s)
 
     def _agreement(self, upstream: Upstream) -> tuple[Mark, float]:
@@ -334,7 +339,7 @@ class SharedSource:
         now, wall_s, agreed_s = self._monotonic(), self._wall_clock(), upstream.agreed_s
         if upstream.agrees and agreed_s is not None and not upstream.is_stuck(now):
             return Mark.BEATING, wall_s if self._pushes else wall_s - (now - agreed_s)
-        known_s = self._following.mine_s if agreed_s is None else agreed_s
+        known_s = self._following.agreed_s if agreed_s is None else agreed_s
         return Mark.SILENT, 0.0 if known_s is None else wall_s - (now - known_s)
 
     def _resign(self, for_s: float = LEAD_RETRY_S) -> None:

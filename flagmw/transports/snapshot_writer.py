@@ -50,6 +50,7 @@ class SnapshotWriter:
         self._file = (0, 0)
         self._end = 0
         self._modified_ns = 0
+        self._beats = 0
 
     @property
     def has_file(self) -> bool:
@@ -112,6 +113,7 @@ class SnapshotWriter:
             OSError: it cannot be written; the one before stays.
         """
         self.forget()
+        self._beats += 1
         temporary = self._path.with_name(f".{self._path.name}.{os.getpid()}.{secrets.token_hex(6)}.tmp")
         try:
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
@@ -127,7 +129,7 @@ class SnapshotWriter:
                     leader=self._leader,
                     edition=secrets.token_bytes(16),
                     mark=mark,
-                    beat=1,
+                    beat=self._beats,
                     as_of_s=as_of_s,
                     base_bytes=size,
                     base_digest=digest.digest(),
@@ -169,8 +171,9 @@ class SnapshotWriter:
             data = _records(messages, resume)
             _write_all(descriptor, data, self._end)
             self._end += len(data)
+            self._beats += 1
             as_of_s = self._header.as_of_s if as_of_s is None else as_of_s
-            self._header = replace(self._header, mark=mark, beat=self._header.beat + 1, as_of_s=as_of_s)
+            self._header = replace(self._header, mark=mark, beat=self._beats, as_of_s=as_of_s)
             _write_all(descriptor, self._header.pack(), 0)
             self._modified_ns = os.fstat(descriptor).st_mtime_ns
         finally:

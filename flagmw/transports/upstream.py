@@ -30,7 +30,9 @@ class Upstream:
 
     Attributes:
         agrees: whether the service was well at the last delivery.
-        agreed_s: when that was asked for, by the monotonic clock; None before.
+        agreed_s: when the service was asked that agreed last, by the monotonic clock; None before.
+        newest_s: up to when what was brought may be the newest: when it changed last, or was first agreed with, whichever
+            came later.
         is_refused: the service refuses us, and the source has given up.
         has_ended: nothing more will come.
         has_brought: flags came that were not in force before.
@@ -42,6 +44,7 @@ class Upstream:
         self.source = source
         self.agrees = False
         self.agreed_s: float | None = None
+        self.newest_s: float | None = None
         self.is_refused = False
         self.has_ended = False
         self.has_brought = False
@@ -69,25 +72,27 @@ class Upstream:
         with self._delivering:
             if self._is_cut:
                 return False
-            now = self._monotonic()
+            arrived_s = self._monotonic()
             before = self._receiver.snapshot
             is_taken = self._receiver.deliver(delivery)
             after = self._receiver.snapshot
             if after is not None and (before is None or after.origin is not before.origin or _differ(before, after)):
                 self.has_brought = True
+                self.newest_s = arrived_s
                 self._changes.append(_message_of(delivery))
-            self._note(delivery, now if delivery.asked_s is None else delivery.asked_s, is_taken=is_taken)
+            self._note(delivery, arrived_s, is_taken=is_taken)
         self._notify()
         return is_taken
 
-    def _note(self, delivery: Delivery, asked_s: float, *, is_taken: bool) -> None:
+    def _note(self, delivery: Delivery, arrived_s: float, *, is_taken: bool) -> None:
         if isinstance(delivery.error, AuthError):
             self.is_refused = True
         if delivery.error is not None or not (is_taken or delivery.is_message):
             self.agrees = False
         elif is_taken and not delivery.is_stale and self._receiver.snapshot is not None:
             self.agrees = True
-            self.agreed_s = asked_s
+            self.agreed_s = arrived_s if delivery.asked_s is None else delivery.asked_s
+            self.newest_s = arrived_s if self.newest_s is None else self.newest_s
 
     # --- life -------------------------------------------------------------------------------------------------
 
