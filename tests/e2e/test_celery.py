@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 import flask
 import pytest
+from celery import signature
 from celery.result import AsyncResult
 from werkzeug.test import Client as Browser
 
@@ -338,6 +339,13 @@ def test_no_event_of_a_task_beyond_its_time_limit_is_lost(shop: Shop) -> None:
     assert len(shop.run(CHILDREN * 2)) == CHILDREN * 2
     took_s = end(running, signal.SIGTERM)
     shop.check_events(f"time limit, then a warm stop of {took_s:.2f} s")
+
+
+@only_hackle
+def test_the_error_callback_of_a_task_beyond_its_time_limit_runs_for_nobody(shop: Shop) -> None:
+    shop.worker()
+    shop.busy(1, time_limit=1, link_error=signature("shop.look", app=shop.queue, immutable=True))
+    wait_until(lambda: "None" in shop.served(), "the error callback, which the main process queues")
 
 
 @only_hackle
