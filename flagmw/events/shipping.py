@@ -320,9 +320,8 @@ class Shipper:
         if lane is None or left is None or self._stopping.is_set():
             return False
         if not lane.parts:
-            if not left.scan():
-                return False
-            lane.fill()
+            while not lane.batch.entries and left.scan():
+                lane.fill()
             if not lane.batch.entries:
                 return False
             lane.parts.append(lane.close_batch())

@@ -9,6 +9,7 @@ the files where it would have stood, so that the order is kept. Whatever finds n
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import os
@@ -66,11 +67,11 @@ class SpoolBuffer:
             logging.WARNING, "%d events could not be written to disk and wait in memory: %s", monotonic
         )
         self._lost = Trouble(logging.ERROR, "%d events are dropped: %s", monotonic)
-        # Never taken by those who write; reentrant, since a signal's handler may have events, too.
-        self._guard = threading.RLock()
+        self._guard = _Guard()  # not entered by those who write, unless something is the first or too much
         self._segments: deque[tuple[int, Segment]] = deque()
         self._memory: deque[tuple[tuple[int, int], bytes, Entry]] = deque()
         self._taken: deque[tuple[Segment | None, int, bytes]] = deque()
+        self._in_memory = 0
         self._dropped = 0
         self._evicted = 0
         self._is_over = False
@@ -128,13 +129,16 @@ class SpoolBuffer:
 
     def _replace(self, appender: Appender) -> None:
         """Go on in another file, unless somebody else is at it or that cannot be done; then make room."""
-        if self._guard.acquire(blocking=False):
+        if self._guard.enter_alone():
             try:
-                if self._appender is appender:
-                    self._appender = self._make() or appender
-                    self._make_room()
+                self._turn(appender)
             finally:
-                self._guard.release()
+                self._guard.__exit__()
+
+    def _turn(self, appender: Appender) -> None:
+        if self._appender is appender:
+            self._appender = self._make() or appender
+            self._make_room()
 
     def _make(self) -> Appender | None:
         for _ in range(MAX_NAMES):
@@ -159,7 +163,7 @@ class SpoolBuffer:
         unwritten = lost = 0
         with self._guard:
             place = (self._number, 0)
-            for number, segment in self._segments:
+            for number, segment in list(self._segments):
                 if appender is None or segment.fd == appender.fd:
                     place = (number, _size_of(segment))
             if self._memory:
@@ -168,7 +172,8 @@ class SpoolBuffer:
                 written -= len(line)
                 if written >= 0:
                     continue
-                if len(self._memory) < self._capacity and not self._is_over:
+                if self._in_memory < self._capacity and not self._is_over:
+                    self._in_memory += 1
                     self._memory.append((place, line, entry))
                     unwritten += 1
                 else:
@@ -241,11 +246,15 @@ class SpoolBuffer:
                 yield number, segment
 
     def _abandon(self, number: int, segment: Segment) -> None:
-        self._segments.remove((number, segment))
+        self._forget(number, segment)
         appender = self._appender
         if appender is not None and appender.fd == segment.fd:
             self._appender = None
         segment.close()
+
+    def _forget(self, number: int, segment: Segment) -> None:
+        with contextlib.suppress(ValueError):  # whoever came in between, such as a signal's handler, was quicker
+            self._segments.remove((number, segment))
 
     def has_more(self) -> bool:
         """Tell whether `take` would give an event."""
@@ -265,6 +274,8 @@ class SpoolBuffer:
                 segment, end_bytes, _ = self._taken.popleft()
                 if segment is not None:
                     ends[segment] = end_bytes
+                else:
+                    self._in_memory -= 1
             for segment, end_bytes in ends.items():
                 segment.settle(end_bytes)
             self._shrink()
@@ -274,19 +285,19 @@ class SpoolBuffer:
         """Begin with a new file when all is shipped, so that a quiet process has a small one."""
         appender = self._appender
         if appender is not None and appender.written_bytes > MIN_SEGMENT_BYTES and not self.has_more():
-            self._replace(appender)
+            self._turn(appender)
 
     def _remove_shipped(self) -> None:
         for number, segment in self._readable():
             if not segment.is_sealed or segment.settled_bytes < segment.next_bytes or segment.has_line():
                 return
-            self._segments.remove((number, segment))
+            self._forget(number, segment)
             segment.remove()
 
     def __len__(self) -> int:
         """Count the events that are held."""
         with self._guard:
-            return len(self._taken) + len(self._memory) + sum(segment.unread() for _, segment in self._readable())
+            return len(self._taken) + len(self._memory) + sum(_unread_in(segment) for _, segment in self._readable())
 
     # --- looking after the files ------------------------------------------------------------------------------
 
@@ -305,7 +316,7 @@ class SpoolBuffer:
                     self._replace_lost(segment)
             appender = self._appender
             if appender is not None and appender.written_bytes and now_s - self._begun_s > self._room.turn_s:
-                self._replace(appender)
+                self._turn(appender)
             else:
                 self._make_room()
             del appender
@@ -317,7 +328,7 @@ class SpoolBuffer:
         appender = self._appender
         if appender is not None and appender.fd == segment.fd:
             self._room.remake()
-            self._replace(appender)
+            self._turn(appender)
 
     def _make_room(self) -> None:
         """Drop own files that are too old, or too much."""
@@ -327,8 +338,8 @@ class SpoolBuffer:
         evicted = 0
         for number, segment in self._readable():
             if segment.path in doomed and segment.is_sealed:
-                evicted += segment.unread()
-                self._segments.remove((number, segment))
+                evicted += _unread_in(segment)
+                self._forget(number, segment)
                 segment.remove()
         if evicted:
             self._dropped += evicted
@@ -349,7 +360,7 @@ class SpoolBuffer:
     def size_bytes(self) -> int:
         """Tell how much the files take."""
         with self._guard:
-            return sum(_size_of(segment) for _, segment in self._segments)
+            return sum(_size_of(segment) for _, segment in list(self._segments))
 
     def end(self) -> None:
         """Nothing is taken any more: leave no file where nothing is left, and nothing in memory."""
@@ -374,6 +385,41 @@ class SpoolBuffer:
         except OSError as error:
             self._note(error, None)
             return False
+
+
+class _Guard:
+    """A lock that its holder may enter again, as a signal's handler or a finalizer does that has events."""
+
+    __slots__ = ("_depth", "_lock")
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._depth = 0
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+        self._depth += 1
+
+    def __exit__(self, *_: object) -> None:
+        self._depth -= 1
+        self._lock.release()
+
+    def enter_alone(self) -> bool:
+        """Enter unless somebody is inside, be it this same thread; whether that was done."""
+        if not self._lock.acquire(blocking=False):
+            return False
+        if self._depth:
+            self._lock.release()
+            return False
+        self._depth = 1
+        return True
+
+
+def _unread_in(segment: Segment) -> int:
+    try:
+        return segment.unread()
+    except OSError:
+        return 0
 
 
 def _size_of(segment: Segment) -> int:

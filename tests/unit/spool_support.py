@@ -55,6 +55,7 @@ def spool_in(
     ring: Callable[[], None] = lambda: None,
     capacity: int = 1_000,
     clock: Callable[[], float] | None = None,
+    encode: Callable[[Record], Entry] = encode,
 ) -> SpoolBuffer:
     return SpoolBuffer(room or room_in(folder), encode=encode, ring=ring, capacity=capacity, monotonic=clock or Clock())
 
