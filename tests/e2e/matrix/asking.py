@@ -88,7 +88,7 @@ class OverCelery:
     def ask(self, question: Question, mount: str) -> dict[str, Any]:
         result = self._app.send_task(self._task, [question.query()])
         deadline_s = time.monotonic() + PATIENCE_S
-        while not result.ready():
+        while not self._is_ready(result):
             if self._closed.is_set() or time.monotonic() > deadline_s:
                 raise UnansweredError("the task has no result")
             self._closed.wait(LOOK_S)
@@ -96,6 +96,12 @@ class OverCelery:
         if not isinstance(answer, dict):  # an exception, such as that the worker was lost
             raise UnansweredError(f"the task failed: {answer!r}")
         return answer
+
+    def _is_ready(self, result: Any) -> bool:
+        try:
+            return bool(result.ready())
+        except ValueError:  # half of it is written
+            return False
 
     def close(self) -> None:
         self._closed.set()

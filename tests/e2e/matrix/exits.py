@@ -93,12 +93,13 @@ def pid_of(who: str) -> int:
     return int(found[0])
 
 
-def stop(number: int) -> Callable[[Scene], str]:
+def stop(number: signal.Signals) -> Callable[[Scene], str]:
     """Make an end: the server is told to stop."""
 
     def strike(scene: Scene) -> str:
+        known = scene.who()
         scene.running.signal(number)
-        return scene.await_end()
+        return scene.await_successor(known) if number.name in scene.row.reloads_on else scene.await_end()
 
     return strike
 
@@ -152,9 +153,9 @@ def time_out(scene: Scene) -> str:
 def stop_in_requests(scene: Scene) -> str:
     """Tell the server to stop while requests are under way, of which one will never end."""
     scene.begin_long("plain", LONG_S, 2)
-    if scene.row.workers > 1:
-        scene.begin_long("stuck", 0.0, 1)
     scene.begin_long("several", LONG_S, 1)
+    if scene.row.workers > 1 and not scene.row.is_patient:
+        scene.begin_long("stuck", 0.0, 1)
     scene.running.signal(signal.SIGTERM)
     return scene.await_end()
 
@@ -182,6 +183,7 @@ def exits_of(row: Row) -> list[str]:
     names = [name for name in EXITS if name not in NEED_OPTION or name in row.options]
     if not row.has_master:
         names.remove("master SIGKILL")
+    names = [name for name in names if name not in row.has_not]
     if row.workers == 1:  # the same process as the server
         names.remove("worker SIGTERM")
     return names

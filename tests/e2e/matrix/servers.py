@@ -27,6 +27,9 @@ class Row:
         environment: what is added to the environment.
         has_master: whether the process that is started is none of those that answer.
         respawns: whether a worker that is gone is replaced.
+        is_patient: whether it waits for ever for a request that never ends when it is told to stop.
+        has_not: ends that it ignores.
+        reloads_on: ends that would stop another server.
         speaks: `http`, or `celery` for tasks.
     """
 
@@ -38,6 +41,9 @@ class Row:
     environment: Mapping[str, str] = field(default_factory=dict)
     has_master: bool = True
     respawns: bool = True
+    is_patient: bool = False
+    has_not: Sequence[str] = ()
+    reloads_on: Sequence[str] = ()
     speaks: str = "http"
 
     def line(self, port: int, end: str) -> list[str]:
@@ -66,6 +72,7 @@ def gunicorn(
 def uwsgi(name: str, *arguments: str, timeout: bool = True) -> Row:
     """Give a row of uWSGI."""
     program = Path(sys.executable).parent / "uwsgi"
+    has_master = "--master" in arguments
     return Row(
         name=f"uWSGI {name}",
         command=[
@@ -75,8 +82,11 @@ def uwsgi(name: str, *arguments: str, timeout: bool = True) -> Row:
         ],
         options={
             "recycling": ("--max-requests", "12", "--min-worker-lifetime", "1"),
-            **({"time-out": ("--harakiri", "2")} if timeout else {}),
+            **({"time-out": ("--harakiri", "2")} if timeout and has_master else {}),  # it is the master that kills
         },
+        has_master=has_master,
+        respawns=has_master,
+        reloads_on=["SIGQUIT"] if has_master else [],  # --die-on-term lets it change places with SIGTERM
     )  # fmt: skip
 
 
@@ -136,12 +146,19 @@ def _others() -> list[Row]:
                 "uvicorn, 1 process", "uvicorn", *uvicorn, options={"recycling": ("--limit-max-requests", "40")}
             )
         ),
-        python_server(
-            "uvicorn, 3 workers",
-            "uvicorn",
-            *three,
-            *uvicorn,
-            options={"recycling": ("--limit-max-requests", "12"), "time-out": ("--timeout-worker-healthcheck", "1")},
+        replace(
+            python_server(
+                "uvicorn, 3 workers",
+                "uvicorn",
+                *three,
+                *uvicorn,
+                options={
+                    "recycling": ("--limit-max-requests", "12"),
+                    "time-out": ("--timeout-worker-healthcheck", "1"),
+                },
+            ),
+            is_patient=True,
+            has_not=["SIGQUIT"],
         ),
         python_server("granian WSGI", "granian", "--interface", "wsgi", *granian, WSGI, options=over_weight),
         python_server("granian ASGI", "granian", "--interface", "asgi", *granian, ASGI, options=over_weight),
@@ -156,6 +173,7 @@ def _others() -> list[Row]:
                 *quiet,
                 options={"recycling": ("--max-tasks-per-child", "12"), "time-out": ("--time-limit", "2")},
             ),
+            is_patient=True,
             speaks="celery",
         ),
     ]
