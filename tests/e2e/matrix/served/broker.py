@@ -20,7 +20,7 @@ _numbers = itertools.count()
 class WholeMessages(filesystem.Channel):
     """Puts a message into the folder when it is complete; kombu's own way has its reader find half of one at times."""
 
-    def _put(self, queue: Any, payload: Any, **_: Any) -> None:
+    def _put(self, queue: Any, payload: Any, **_: Any) -> None:  # type: ignore[override]  # kombu's own do not agree
         name = f"{time.monotonic_ns()}_{os.getpid()}-{next(_numbers)}.{queue}.msg"
         draft = Path(self.data_folder_out, f"draft-{name}.part")
         draft.write_text(json.dumps(payload))
