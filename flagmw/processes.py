@@ -82,7 +82,7 @@ class Environment:
         folder: where its processes meet.
         processes: the living ones, the longest known first.
         left_files: files with events which processes that are gone have left, and nobody has delivered yet.
-        left_bytes: their size, delivered parts included.
+        left_bytes: what of them is not delivered.
     """
 
     name: str
@@ -236,7 +236,7 @@ def _own_descriptors() -> dict[tuple[int, int], int]:
 def _left(folder: Path, names: Sequence[str], processes: Sequence[Process], now_s: float) -> tuple[int, int]:
     """Count the event files of processes that are gone.
 
-    They are not opened: somebody in this very process may hold a lock on one, which closing it here would free.
+    The files themselves are not opened: somebody in this very process may hold a lock on one, which closing it here would free.
     """
     began = {process.pid: process.began_s for process in processes}
     files = size = 0
@@ -247,10 +247,23 @@ def _left(folder: Path, names: Sequence[str], processes: Sequence[Process], now_
             info = os.stat(folder / match[0], follow_symlinks=False)
             pid = int(match["pid"])
             is_of_the_living = pid in began and info.st_mtime >= began[pid]
-            if not is_of_the_living and now_s - info.st_mtime > LEFT_S and info.st_size:
+            if is_of_the_living or now_s - info.st_mtime <= LEFT_S:
+                continue
+            waiting = info.st_size - _delivered(folder / match[0], info.st_size)
+            if waiting > 0:
                 files += 1
-                size += info.st_size
+                size += waiting
     return files, size
+
+
+def _delivered(path: Path, size: int) -> int:
+    """Give how much of an event file was delivered; nobody holds a lock on the file that says so."""
+    try:
+        text = path.with_suffix(".offset").read_bytes()[:64].strip()
+    except OSError:
+        return 0
+    offset = int(text) if text.isdigit() else 0
+    return offset if offset <= size else 0
 
 
 # --- judging ------------------------------------------------------------------------------------------------

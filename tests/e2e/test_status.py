@@ -19,7 +19,7 @@ from prometheus_client import CollectorRegistry
 from flagmw import Client
 from flagmw.cli_status import ExitCode, exit_code, told
 from flagmw.lifecycle.places import state_root
-from flagmw.processes import MAX_STALE_S, read_environments
+from flagmw.processes import LEFT_S, MAX_STALE_S, read_environments
 from flagmw.providers import FeatBit
 from flagmw_prometheus import register
 from tests.services.environments import featbit
@@ -215,3 +215,69 @@ def test_one_scrape_tells_of_all_processes(server: FeatBitServer) -> None:
         ]
     assert ok == [1.0, 1.0, 1.0]
     assert client.status.pid == 0
+
+
+TELLING = """
+import sys, time
+from flagmw import Client
+from flagmw.providers import EventOptions, FeatBit
+
+secret, stream_url, url, interval_s = sys.argv[1:5]
+events = EventOptions(flush_interval_s=float(interval_s))
+client = Client(FeatBit(secret, streaming_url=stream_url, event_url=url, events=events))
+client.wait_until_ready(15)
+client.variation("checkout", {"key": "ann", "name": "Ann"}, None)
+sys.stdout.write("told\\n")
+sys.stdout.flush()
+sys.stdin.read()
+"""
+
+
+@contextmanager
+def telling(server: FeatBitServer, interval_s: float) -> Iterator[subprocess.Popen[str]]:
+    """Run a process that has an event to deliver."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", TELLING, server.secret, server.ws_url, server.url, str(interval_s)],
+        cwd=ROOT,
+        text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "told\n"
+        yield process
+    finally:
+        process.kill()
+        process.communicate(timeout=10)
+
+
+def left(seen: dict[str, Any]) -> list[tuple[bool, bool]]:
+    """Tell of each environment whether events are left, and whether that is called a problem."""
+    return [(one["left_bytes"] > 0, bool(one["problems"])) for one in seen["environments"]]
+
+
+def test_events_that_a_killed_process_leaves_are_told_until_another_one_has_sent_them(server: FeatBitServer) -> None:
+    with telling(server, interval_s=60.0) as process:
+        process.kill()
+    deadline = time.monotonic() + DEADLINE_S
+    while left(look()[1]) != [(True, True)]:
+        assert time.monotonic() < deadline, look()
+        time.sleep(0.05)
+    with working(server, 1):
+        server.wait_for(lambda s: s.events, DEADLINE_S)
+        while left(look()[1]) != [(False, False)]:
+            assert time.monotonic() < deadline, look()
+            time.sleep(0.05)
+
+
+def test_events_that_were_sent_before_a_process_was_killed_are_not_told(server: FeatBitServer) -> None:
+    with telling(server, interval_s=0.01) as process:
+        server.wait_for(lambda s: s.events, DEADLINE_S)
+        eventually(lambda code, them: [one["events"]["sent"] for one in them.values()] == [1], "it knows")
+        process.kill()
+    eventually(lambda code, them: not them, "it is gone")
+    over_s = time.monotonic() + LEFT_S + 0.5
+    while time.monotonic() < over_s:
+        assert look()[0] == ExitCode.NOBODY
+        time.sleep(0.1)

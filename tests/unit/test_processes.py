@@ -161,6 +161,16 @@ def test_empty_event_files_do_not_count(tmp_path: Path) -> None:
     assert read_environment(tmp_path / NAME).left_files == 0
 
 
+@pytest.mark.parametrize(
+    ("offset", "left"),
+    [(f"{4:020d}\n", (1, 6)), (f"{10:020d}\n", (0, 0)), (f"{11:020d}\n", (1, 10)), ("", (1, 10)), ("x", (1, 10))],
+)
+def test_only_what_was_not_delivered_counts(tmp_path: Path, offset: str, left: tuple[int, int]) -> None:
+    events_of(tmp_path / NAME, 1, age_s=60, size=10).with_suffix(".offset").write_text(offset)
+    found = read_environment(tmp_path / NAME)
+    assert (found.left_files, found.left_bytes) == left
+
+
 def test_events_of_a_process_that_may_just_begin_do_not_count(tmp_path: Path) -> None:
     events_of(tmp_path / NAME, 1, age_s=LEFT_S / 2)
     assert read_environment(tmp_path / NAME).left_files == 0
