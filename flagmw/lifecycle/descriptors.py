@@ -61,11 +61,12 @@ def _close_inherited() -> None:
 
 
 def _taken_from_sockets(now: int) -> list[int]:
+    monkey = sys.modules.get("gevent.monkey")
+    are_gevents = monkey is not None and monkey.is_module_patched("socket")
     found: list[int] = []
     for given in [one for one in list(_sockets) if one != now]:
         living = _sockets.pop(given)
-        if "gevent.monkey" not in sys.modules:
-            found += [end.detach() for end in living.items()]
+        found += [] if are_gevents else [end.detach() for end in living.items()]
     return [descriptor for descriptor in found if descriptor >= 0]
 
 
