@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import os
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,12 +18,15 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from flagmw import Client, ConfigError
 from flagmw.lifecycle.places import StatePlace
+from flagmw.presence import Presence
 from flagmw.processes import environment_of
 from flagmw.providers import FlagFile, Static
+from flagmw.providers.dsn import provider_from_dsn
 from flagmw.status import EventCounts, Role, State
 from flagmw.testing import MemorySink
 from flagmw_prometheus import register
-from tests.unit.presence_support import living, place_in, shown, status
+from tests.unit.presence_support import ROOT, living, place_in, shown, status
+from tests.unit.support import until
 
 PID = str(os.getpid())
 
@@ -229,3 +234,46 @@ def test_where_processes_have_nothing_in_common_one_tells_of_itself(registry: Co
     register(client, registry, whole_host=True)
     assert value(registry, "flagmw_flags") == 1.0
     assert "flagmw_processes" not in scraped(registry)
+
+
+# --- the library's multiprocess mode ------------------------------------------------------------------------------
+
+MULTIPROCESS = """
+import sys
+from pathlib import Path
+from prometheus_client import CollectorRegistry, Counter, generate_latest, multiprocess
+from flagmw import Client
+from flagmw.providers.dsn import provider_from_dsn
+from flagmw_prometheus import register
+
+Counter("of_the_app", "A metric of the app.").inc()
+registry = CollectorRegistry()
+multiprocess.MultiProcessCollector(registry)
+client = Client(sys.argv[1])
+register(client, registry, whole_host=True)
+print(generate_latest(registry).decode())
+"""
+
+
+def test_it_goes_together_with_the_librarys_multiprocess_mode(tmp_path: Path) -> None:
+    dsn = f"hackle://a-key?state_dir={tmp_path}"
+    place = provider_from_dsn(dsn).place()
+    assert place is not None
+    (tmp_path / "multi").mkdir()
+    presence = Presence(place, lambda: status(flags=12))
+    presence.start()
+    try:
+        until(lambda: list(place.path().glob("process-*.json")))
+        done = subprocess.run(
+            [sys.executable, "-c", MULTIPROCESS, dsn],
+            env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path / "multi")},
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=True,
+        )
+    finally:
+        presence.close()
+    assert f'flagmw_flags{{client="default",pid="{PID}"}} 12.0' in done.stdout
+    assert "of_the_app_total 1.0" in done.stdout
