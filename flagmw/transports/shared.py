@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
+import random as chance
 import threading
 import time
 from collections.abc import Callable
@@ -39,7 +40,10 @@ FIRST_LOOK_S = 0.02
 """The same while there are no flags at all."""
 
 OVERDUE_PERIODS = 1.5
-"""Without a beat for this long, a process tries to lead."""
+"""Without a beat for this long, a process tries to lead at every look."""
+
+TRY_S = 1.0
+"""How often it tries anyway, on average: of several processes, one soon finds out that the leader is dead."""
 
 GAP_PERIODS = 2.0
 """A leader that did not get to its beat for this long does not know what it has missed."""
@@ -64,6 +68,7 @@ class SharedSource:
         period_s: how often the leader beats.
         monotonic: the clock for all that is measured, the same for all processes.
         wall_clock: Unix time in seconds.
+        random: spreads attempts to lead; gives a number in [0, 1).
     """
 
     background = True
@@ -77,7 +82,9 @@ class SharedSource:
         period_s: float = 0.5,
         monotonic: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
+        random: Callable[[], float] = chance.random,
     ) -> None:
+        self._random = random
         self._make = make
         self._pushes = pushes
         self._period_s = period_s
@@ -97,6 +104,8 @@ class SharedSource:
         self._written_token: bytes | None = None
         self._beat_due_s = -math.inf
         self._lead_after_s = -math.inf
+        self._try_s = -math.inf
+        self._has_yielded = False
 
     # --- what is seen from outside ----------------------------------------------------------------------------
 
@@ -225,13 +234,22 @@ class SharedSource:
             following.take(receiver)
             if has_beaten and following.is_followed:
                 following.confirm(receiver)
-        if following.is_fresh:
+        if self._is_time_to_try() and self._try_to_lead(receiver):
             return
-        is_overdue = following.is_free or following.silent_s > OVERDUE_PERIODS * self._period_s
-        if is_overdue and self._monotonic() >= self._lead_after_s and self._try_to_lead(receiver):
-            return
-        if self._upstream is None and following.is_silent:
+        if self._upstream is None and not following.is_fresh and following.is_silent:
             self._start_upstream(receiver)
+
+    def _is_time_to_try(self) -> bool:
+        """Tell whether to try to lead: at once where nobody seems to, and now and then where somebody does."""
+        now, following = self._monotonic(), self._following
+        if now < self._lead_after_s:
+            return False
+        if following.is_free or following.silent_s > OVERDUE_PERIODS * self._period_s:
+            return True
+        if now < self._try_s or self._has_yielded:
+            return False
+        self._try_s = now + TRY_S * (0.5 + self._random())
+        return True
 
     def _may_rejoin(self, upstream: Upstream) -> bool:
         """Tell whether the file is as new as what one's own source has brought.
@@ -273,6 +291,8 @@ class SharedSource:
         writer = SnapshotWriter(folder / FILE)
         writer.tidy_up(self._wall_clock())
         following.look()  # what the one before wrote last counts
+        if self._upstream is not None and self._may_rejoin(self._upstream):
+            self._drop_upstream()
         if self._upstream is None:
             following.take(receiver)
             position, header = following.position, following.header
@@ -297,7 +317,7 @@ class SharedSource:
             self._bell.set()
         except DisplacedError:
             # Another interpreter of this process was given the lock as well: letting go of it would end that one's.
-            self._writer = None
+            self._writer, self._has_yielded = None, True
             self._lead_after_s = self._monotonic() + LEAD_RETRY_S
         except OSError as error:
             why = error.strerror or type(error).__name__

@@ -29,6 +29,7 @@ from tests.services.hackle_server import HackleServer
 
 ROOT = Path(__file__).resolve().parents[2]
 DEADLINE_S = 30.0
+MAX_STALE_S = 2.0
 
 MASTER = """
 import json, os, signal, sys, time
@@ -317,12 +318,14 @@ def lags(fleet: Fleet, excused: dict[int, list[tuple[float, float]]]) -> list[fl
         began_s, ended_s = worker.values[0][0], worker.seen_s
         for number, put_s in fleet.service.put_s.items():
             had_s = next((at_s for at_s, value in worker.values if value >= number), None)
-            if had_s is None and ended_s - put_s < 2.0:
+            if had_s is None and ended_s - put_s < MAX_STALE_S:
                 continue  # it was killed before it could be late
+            if had_s == began_s and put_s < began_s:
+                continue  # it began with this one, or a later one
             if any(start_s - 0.2 <= put_s <= end_s for start_s, end_s in excused.get(pid, [])):
                 continue
-            found.append((had_s if had_s is not None else ended_s) - max(put_s, began_s))
-    return [max(lag, 0.0) for lag in found]
+            found.append(max((had_s if had_s is not None else ended_s) - max(put_s, began_s), 0.0))
+    return found
 
 
 def _is_alive(pid: int) -> bool:

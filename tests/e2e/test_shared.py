@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import signal
 import time
@@ -13,9 +14,7 @@ import pytest
 
 from flagmw.status import Role
 from flagmw.transports.following import FILE
-from tests.e2e.shared_fleet import Changing, Fleet, fleet_of, lags
-
-MAX_STALE_S = 2.0
+from tests.e2e.shared_fleet import MAX_STALE_S, Changing, Fleet, fleet_of, lags
 
 
 @pytest.mark.parametrize("name", ["featbit", "hackle"])
@@ -52,11 +51,12 @@ def test_the_first_answer_after_the_fork_takes_no_network(tmp_path: Path) -> Non
 def test_no_worker_is_stale_or_wrong_while_leaders_are_killed(name: str, tmp_path: Path) -> None:
     with fleet_of(name, 8, tmp_path) as fleet:
         fleet.start()
-        with Changing(fleet, 0.15) as changing:
+        with Changing(fleet, 0.05) as changing:
             for _ in range(20):
                 leader = fleet.wait_for_leader()
                 os.kill(leader, signal.SIGKILL)
                 fleet.until(partial(is_gone, fleet, leader))
+                fleet.until(partial(has_changed, fleet, fleet.service.number + 10))
         settle(fleet)
         check(fleet, changing, {}, f"{name}: 20 leaders were killed")
         assert len(changing.leaders) > 10  # some led for too short a time to be seen
@@ -94,6 +94,11 @@ def wait_for_number(fleet: Fleet) -> None:
 
 def is_gone(fleet: Fleet, pid: int) -> bool:
     return pid not in fleet.living()
+
+
+def has_changed(fleet: Fleet, number: int) -> bool:
+    """Tell whether all workers that live have a number, or a later one."""
+    return all(worker.value >= number for worker in fleet.living().values())
 
 
 def is_left(fleet: Fleet, leader: int) -> bool:
@@ -147,6 +152,23 @@ def test_a_file_that_is_damaged_in_mid_flight_is_written_anew(tmp_path: Path) ->
             fleet.wait_for_leader()
         os.truncate(path, 10)
         all_see_a_change(fleet)
+        fleet.wait_for_leader()
+        all_see_a_change(fleet)
+
+
+def test_a_full_disk_leaves_each_worker_its_own_connection(tmp_path: Path) -> None:
+    with fleet_of("featbit", 3, tmp_path) as fleet:
+        fleet.start()
+        fleet.wait_for_leader()
+        limits = {pid: resource.prlimit(pid, resource.RLIMIT_FSIZE) for pid in fleet.living()}
+        for pid, (_, hard) in limits.items():
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, ((fleet.folder() / FILE).stat().st_size, hard))
+        for _ in range(3):
+            all_see_a_change(fleet)
+        fleet.until(lambda: len(fleet.roles()[Role.ALONE]) == 3)
+        all_see_a_change(fleet)
+        for pid, limit in limits.items():
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, limit)
         fleet.wait_for_leader()
         all_see_a_change(fleet)
 
