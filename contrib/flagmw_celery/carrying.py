@@ -17,7 +17,7 @@ MAX_CHARS = 16_384
 
 _TEXTS = ("key", "name", "email", "country")
 _MAPPINGS = ("identifiers", "attributes")
-_encode = json.JSONEncoder(separators=(",", ":"), check_circular=False, allow_nan=False).encode
+_encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
 
 def public(context: UserContext) -> UserContext:

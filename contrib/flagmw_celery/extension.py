@@ -59,7 +59,7 @@ class _Running:
     """A task that runs in this thread or greenlet; `outside` and `before` are what it hides."""
 
     task_id: str
-    owner: Flags
+    flush_s: float
     message: _Message
     flags: Accessor
     outside: Accessor | None
@@ -191,7 +191,7 @@ class Flags:
             flags = Accessor(self.client, self._visitors, message, self._start_wait_s)
             outside, before = current_flags.get(), _running.get()
             running = _Running(
-                task_id=task_id, owner=self, message=message, flags=flags, outside=outside, before=before
+                task_id=task_id, flush_s=self._flush_s, message=message, flags=flags, outside=outside, before=before
             )
             _running.set(running)
             current_flags.set(flags)
@@ -202,12 +202,12 @@ class Flags:
         """Take the flags back, and have the events delivered if that is wanted."""
         try:
             running = _running.get()
-            if running is None or running.owner is not self or running.task_id != task_id:
+            if running is None or running.task_id != task_id:
                 return
             _running.set(running.before)
             unbind(running.flags, running.outside)
-            if self._flush_s > 0:
-                running.flags.client.flush(self._flush_s)
+            if running.flush_s > 0:
+                running.flags.client.flush(running.flush_s)
         except Exception as error:  # whatever it is, the task is done
             _tell("the events of a task were not delivered at its end", error)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -14,9 +15,11 @@ from celery.exceptions import Ignore, Reject
 
 import flagmw
 from flagmw import Client, UserContext
+from flagmw.accessor import Flags as Accessor
 from flagmw.binding import current_flags
 from flagmw.providers import Static
 from flagmw.testing import MemorySink
+from flagmw.users import Visitors
 from flagmw_celery import HEADER
 from tests.contrib.asgi_host import app_of, get
 from tests.contrib.celery_host import Broker, Visit, key_and_beta
@@ -192,6 +195,31 @@ def test_an_empty_header_sends_nobody(broker: Broker) -> None:
     with Visit({"key": "ann"}):
         task.apply_async(headers={HEADER: ""})
     assert broker.run_all() == [NOBODY]
+
+
+def test_headers_of_the_callers_own_do_not_hide_ours(broker: Broker) -> None:
+    task = broker.task()
+    with Visit({"key": "ann"}):
+        task.apply_async(headers={"headers": {"trace": "t-1"}})
+    assert broker.run_all() == [ANN]
+
+
+def test_a_message_of_nobody_is_nobodys_wherever_it_runs(broker: Broker) -> None:
+    broker.task().delay()
+    with Visit({"key": "ann"}):
+        assert broker.run_all() == [NOBODY]
+
+
+def test_a_request_is_let_go_of_when_its_user_is_found() -> None:
+    class Request:
+        """A request, which in frameworks refers to its accessor."""
+
+    request = Request()
+    flags = Accessor(static_client(), Visitors(lambda _: None, lambda _: None), request)
+    flags.find_visitor()
+    gone = weakref.ref(request)
+    del request
+    assert gone() is None
 
 
 # --- from a task ------------------------------------------------------------------------------------------------
@@ -445,6 +473,24 @@ def test_an_eager_task_gives_the_request_its_flags_back(broker: Broker) -> None:
     with Visit({"key": "bob"}) as flags:
         broker.task().apply(headers={HEADER: '{"key": "ann"}'})
         assert flagmw.flags == flags
+
+
+def test_an_eager_task_sees_the_user_of_a_header_of_the_callers_own(broker: Broker) -> None:
+    with Visit({"key": "bob"}):
+        broker.task().apply(headers={HEADER: '{"key": "ann"}'})
+    assert broker.seen == [ANN]
+
+
+def test_a_task_has_its_flags_back_after_one_of_an_app_without_flags(broker: Broker) -> None:
+    other = Broker(installed=False).task(lambda: None)
+
+    def run_another() -> Any:
+        other.apply()
+        return key_and_beta()
+
+    with Visit({"key": "ann"}):
+        broker.task(run_another).delay()
+    assert broker.run_all() == [ANN]
 
 
 def test_an_eager_task_without_a_request_runs_for_nobody(broker: Broker) -> None:

@@ -62,6 +62,15 @@ def test_private_attributes_stay_in_the_process() -> None:
     }
 
 
+@pytest.mark.parametrize("field", ["name", "email", "country"])
+def test_private_fields_stay_in_the_process(field: str) -> None:
+    assert header_of(ANN.replace(private=frozenset({field}))).keys() & {"name", "email", "country"} == {
+        "name",
+        "email",
+        "country",
+    } - {field}
+
+
 def test_private_attributes_stay_private_in_the_task() -> None:
     assert user_in_task(ANN).private == ANN.private
 
@@ -148,6 +157,20 @@ def test_what_fails_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
     ]
 
 
+def test_a_function_is_not_asked_again_after_a_task_has_run_another_one_in_it() -> None:
+    broker = Broker(carry=lambda user: UserContext(f"<{user.key}>"))
+    task = broker.task(lambda: flagmw.flags.user.key)
+
+    def run_and_queue() -> str | None:
+        task.apply()
+        task.delay()
+        return flagmw.flags.user.key
+
+    with Visit(ANN):
+        broker.task(run_and_queue).delay()
+    assert broker.run_all() == ["<ann>", "<ann>", "<ann>"]
+
+
 # --- size -----------------------------------------------------------------------------------------------------
 
 
@@ -216,6 +239,25 @@ def test_a_header_that_cannot_be_read_is_not_carried_on() -> None:
     broker.task(lambda: (flagmw.flags.user, task.delay())[0]).apply_async(headers={HEADER: "no JSON"})
     broker.run()
     assert HEADER not in broker.headers()
+
+
+@pytest.mark.parametrize("headers", [{}, {HEADER: ""}])
+def test_nobody_is_not_worth_a_line_in_the_log(headers: dict[str, str], caplog: pytest.LogCaptureFixture) -> None:
+    broker = Broker()
+    broker.task().apply_async(headers=headers)
+    with caplog.at_level(logging.INFO, "flagmw"):
+        broker.run_all()
+    assert not caplog.records
+
+
+def test_a_user_who_cannot_be_built_is_told_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    def fail() -> None:
+        raise LookupError
+
+    with Visit(fail), caplog.at_level(logging.INFO, "flagmw"):
+        Broker().task().delay()
+    (record,) = caplog.records
+    assert record.message.startswith("the user of a request could not be built")
 
 
 def test_fields_of_later_releases_are_left_out() -> None:

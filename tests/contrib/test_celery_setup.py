@@ -150,6 +150,14 @@ def test_each_app_has_a_rule_of_its_own() -> None:
     assert [broker.headers().get(HEADER) for broker in apps] == ['{"key":"ann"}', None, '{"key":"cut"}']
 
 
+def test_apps_with_queues_of_one_name_have_rules_of_their_own() -> None:
+    broker, other = Broker(), Broker(carry=False)
+    other.app.conf.task_default_queue = broker.app.conf.task_default_queue
+    with Visit({"key": "ann"}):
+        other.task().delay()
+    assert HEADER not in other.headers()
+
+
 def test_each_app_has_a_client_of_its_own() -> None:
     first = Broker(flagmw.Client(flagmw_static("first")))
     second = Broker(flagmw.Client(flagmw_static("second")))
