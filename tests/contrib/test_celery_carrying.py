@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 import flagmw
 from flagmw import ContextError, UserContext
-from flagmw_celery import HEADER
+from flagmw.once import LogOnce
+from flagmw_celery import HEADER, extension
 from flagmw_celery.carrying import MAX_CHARS, public, read, written
 from tests.contrib.celery_host import Broker, Visit
 from tests.contrib.support import COOKIE, static_client
@@ -26,6 +27,11 @@ ANN = UserContext(
     attributes={"plan": "pro", "salary": 12},
     private=frozenset({"salary", "email", "account"}),
 )
+
+
+@pytest.fixture(autouse=True)
+def _nothing_was_told_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(extension, "_log_once", LogOnce(logging.getLogger("flagmw")))
 
 
 def header_of(user: Any, **arguments: Any) -> Any:
