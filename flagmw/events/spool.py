@@ -74,6 +74,7 @@ class SpoolBuffer:
         self._in_memory = 0
         self._dropped = 0
         self._evicted = 0
+        self._is_full = False
         self._is_over = False
         self._tidy_at_s = monotonic() + TIDY_INTERVAL_S
         self._begun_s = monotonic()
@@ -180,6 +181,7 @@ class SpoolBuffer:
                     lost += 1
             self._since += 1
             self._dropped += lost
+            self._is_full = True
         if unwritten:
             self._unwritten.note(unwritten, self._reason)
         if lost:
@@ -282,10 +284,15 @@ class SpoolBuffer:
             self._remove_shipped()
 
     def _shrink(self) -> None:
-        """Begin with a new file when all is shipped, so that a quiet process has a small one."""
+        """Begin with a new file when all is shipped, so that a quiet process has a small one, and a full disk room."""
         appender = self._appender
-        if appender is not None and appender.written_bytes > MIN_SEGMENT_BYTES and not self.has_more():
-            self._turn(appender)
+        is_large = appender is not None and (appender.written_bytes > MIN_SEGMENT_BYTES or self._is_full)
+        del appender  # so that nobody writes any more
+        if is_large and not self.has_more():
+            self._is_full = False
+            self._appender = None
+            self._remove_shipped()
+            self._appender = self._make()
 
     def _remove_shipped(self) -> None:
         for number, segment in self._readable():

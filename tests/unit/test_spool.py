@@ -176,6 +176,15 @@ def test_a_quiet_process_keeps_a_small_file_only(tmp_path: Path) -> None:
     assert len(descriptors_in(tmp_path)) <= 2
 
 
+def test_a_full_disk_has_room_again_when_all_is_shipped(tmp_path: Path) -> None:
+    spool = spool_in(tmp_path)
+    put(spool, "a")
+    with full_disk():
+        put(spool, "b")
+    assert drained(spool) == ["a", "b"]
+    assert spool.size_bytes() == 0
+
+
 def test_nothing_is_left_at_the_end_when_all_is_shipped(tmp_path: Path) -> None:
     spool = spool_in(tmp_path)
     put(spool, "a", "b")
