@@ -13,8 +13,9 @@ import pytest
 
 from tests.e2e.matrix.drill import Result, drill
 from tests.e2e.matrix.exits import EXITS, exits_of
+from tests.e2e.matrix.served.words import METRIC
 from tests.e2e.matrix.servers import ROWS
-from tests.e2e.matrix.services import METRIC, Arrival, Event, account
+from tests.e2e.matrix.services import Arrival, Event, account
 from tests.e2e.matrix.table import findings
 
 CORE = [

@@ -16,6 +16,7 @@ from tests.e2e.matrix.asking import Asker, OverCelery, OverHttp
 from tests.e2e.matrix.exits import EXITS, Scene
 from tests.e2e.matrix.load import Answer, Load
 from tests.e2e.matrix.running import ROOT, Running, environment_of
+from tests.e2e.matrix.served.words import DEFAULT
 from tests.e2e.matrix.servers import Row
 from tests.e2e.matrix.services import SERVICES, Event, Service, account
 
@@ -41,6 +42,7 @@ class Result:
     Attributes:
         answered: how many requests were answered completely.
         wrong: values that were not in force when the request was made, with who gave them.
+        cold: answers of the first workers without any flags, because these did not come in the time that requests wait.
         due: how many events belong to these requests.
         lost: those of them that did not arrive.
         twice: events that the service counts more than once.
@@ -60,6 +62,7 @@ class Result:
     client: str = "flagmw"
     answered: int = 0
     wrong: list[str] = field(default_factory=list)
+    cold: int = 0
     due: int = 0
     lost: list[Event] = field(default_factory=list)
     twice: list[Event] = field(default_factory=list)
@@ -132,6 +135,7 @@ class _Run:
             **row.environment,
         }
         self.changed_s: float | None = None
+        self.first: set[str] = set()
 
     def go(self, *, measure_change: bool) -> Result:
         """Start the server, load it, end it, start anew, compare."""
@@ -181,11 +185,12 @@ class _Run:
         while not load.await_answers(are_there, 0.2):
             running.check()
             if time.monotonic() > deadline_s:
-                who = {answer.who for answer in load.answers}
+                self.first = {answer.who for answer in load.answers}
                 raise AssertionError(
-                    f"{len(who)} of {self.row.workers} answer within {START_S:g} s; {load.failures[-3:]}; it says:\n"
+                    f"{len(self.first)} of {self.row.workers} answer within {START_S:g} s; {load.failures[-3:]}; it says:\n"
                     f"{running.say_where()}"
                 )
+        self.first = {answer.who for answer in load.answers}
 
     def _measure_change(self, load: Load) -> None:
         """Change a flag, and see each of those that answer answer with its new value."""
@@ -226,11 +231,16 @@ class _Run:
         found = account(load.due(), list(self.service.arrivals()))
         result.answered = len(answers)
         result.due, result.lost, result.twice, result.repeats = found
+        result.cold = sum(self._is_cold(answer) for answer in answers)
         result.wrong = [f"{answer.value!r} by {answer.who}" for answer in answers if not self._is_right(answer)]
         lost = {event.user for event in found.lost}
         result.lost_by = [f"{answer.who} {answer.kind} {answer.user}" for answer in answers if answer.user in lost]
 
+    def _is_cold(self, answer: Answer) -> bool:
+        return answer.value == DEFAULT and answer.who in self.first
+
     def _is_right(self, answer: Answer) -> bool:
         service = self.service
         may_be_new = self.changed_s is not None and answer.at_s > self.changed_s
-        return answer.value == service.before or (may_be_new and answer.value == service.after)
+        is_new = may_be_new and answer.value == service.after
+        return answer.value == service.before or is_new or self._is_cold(answer)

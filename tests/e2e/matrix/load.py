@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.e2e.matrix.asking import Asker, Question, UnansweredError
-from tests.e2e.matrix.services import METRIC, Event
+from tests.e2e.matrix.served.words import DEFAULT, METRIC
+from tests.e2e.matrix.services import Event
 
 KINDS = ("plain", "several", "plain", "streamed")
 PAUSE_S = 0.03
@@ -140,9 +141,11 @@ class Load:
         self._pool.shutdown()
 
     def due(self) -> set[Event]:
-        """Give the events of all answered requests."""
+        """Give the events of all answered requests; a flag that was not there yet is no event."""
         events: set[Event] = set()
         for answer in self.answers:
-            names = self._keys[:1] if answer.kind == "plain" else [*self._keys, METRIC]
+            flags = self._keys[:1] if answer.kind == "plain" else self._keys
+            metrics = [] if answer.kind == "plain" else [METRIC]
+            names = metrics if answer.value == DEFAULT else [*flags, *metrics]
             events.update(Event(answer.user, name) for name in names)
         return events

@@ -12,7 +12,6 @@ from tests.services.featbit_server import FeatBitServer
 from tests.services.hackle_server import HackleServer
 from tests.services.serving import ServiceServer
 
-METRIC = "purchase"
 POLL_INTERVAL_S = 0.5
 FLUSH_INTERVAL_S = 0.2
 """Short, so that events are on their way at every moment."""

@@ -35,6 +35,7 @@ def line(result: Result) -> str:
     return (
         f"{result.row:48} {result.end:20} {change} {result.answered:5} answered {result.due:5} events "
         f"{len(result.lost):4} lost {len(result.twice):3} twice {result.repeats:3} repeats {result.late:4} late "
+        f"{f'{result.cold} cold ' if result.cold else ''}"
         f"end {result.end_s:5.2f} s{verdict}"
     )
 
@@ -78,9 +79,11 @@ def totals(results: Sequence[Result]) -> str:
     repeats = sum(result.repeats for result in results)
     late = sum(result.late for result in results)
     answered = sum(result.answered for result in results)
+    cold = sum(result.cold for result in results)
     return (
         f"{len(results)} runs: {answered:,} answered requests with {due:,} events; {lost:,} lost, {twice:,} twice; "
-        f"{late:,} of them arrived with the next start, and {repeats:,} came again under an id that the service knew."
+        f"{late:,} of them arrived with the next start, and {repeats:,} came again under an id that the service knew. "
+        f"{cold:,} requests were answered before a first worker had any flags."
     )
 
 

@@ -21,12 +21,11 @@ from typing import Any, Protocol
 from urllib.parse import parse_qsl
 
 from flagmw import Client, UserContext
+from tests.e2e.matrix.served.words import DEFAULT, METRIC
 
 faulthandler.register(signal.SIGRTMIN, all_threads=True)  # the harness asks where a worker is that does not answer
 
 KEYS: list[Any] = json.loads(os.environ["MATRIX_KEYS"])
-DEFAULT = "the caller's"
-METRIC = "purchase"
 
 
 class Reads(Protocol):
