@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import os
 import weakref
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
@@ -34,6 +35,9 @@ _log_once = LogOnce(logger)
 
 HEADER = "flagmw"
 """The header of a task's message; a caller who sends one of their own, such as an empty text, is left alone."""
+
+SPAWNED = "FORKED_BY_MULTIPROCESSING"
+"""The environment variable that Celery sets for pool processes that are started anew instead of forked."""
 
 Carry = Callable[[UserContext], UserContext | Mapping[str, Any] | None]
 """From the user to what of them travels with a task; None sends nothing."""
@@ -181,7 +185,7 @@ class Flags:
     def _on_begin(self, task_id: str, task: Any, **_: Any) -> None:
         """Let `flagmw.flags` stand for the flags of the task's user; nobody is looked up before one is read."""
         try:
-            if task.app is not self._app():
+            if not self._is_own(task.app):
                 return
             header = _header_of(task.request)
             if header is None and task.request.is_eager:
@@ -197,6 +201,13 @@ class Flags:
             current_flags.set(flags)
         except Exception as error:  # whatever it is, the task runs
             _tell("a task has no flags", error)
+
+    def _is_own(self, app: Celery) -> bool:
+        own = self._app()
+        if app is own or own is None:
+            return app is own
+        # A pool process that was spawned runs the tasks of a copy of the app, which nobody has given flags.
+        return SPAWNED in os.environ and app not in _installed and app.main == own.main
 
     def _on_end(self, task_id: str, **_: Any) -> None:
         """Take the flags back, and have the events delivered if that is wanted."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gc
 import logging
+import pickle
 import subprocess
 import sys
+import uuid
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
@@ -197,6 +199,36 @@ assert "flagmw" in broker.headers()
 def test_an_only_app_need_not_be_known_by_its_queues() -> None:
     done = subprocess.run([sys.executable, "-c", ONLY_APP], check=False, timeout=60, cwd=ROOT)
     assert done.returncode == 0
+
+
+def copy_of(broker: Broker) -> Broker:
+    """Give a broker with a copy of an app, as a spawned pool process has it."""
+    copied = Broker(installed=False)
+    copied.app = pickle.loads(pickle.dumps(broker.app))
+    copied.app.conf.update(task_default_queue=uuid.uuid4().hex, broker_url="memory://")
+    return copied
+
+
+def test_the_copy_of_an_app_in_a_spawned_process_has_its_flags(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORKED_BY_MULTIPROCESSING", "1")
+    original = Broker()
+    copied = copy_of(original)
+    copied.task(lambda: flagmw.flags.string("banner")).delay()
+    assert copied.run_all() == ["old"]
+
+
+def test_the_copy_of_an_app_has_no_flags_elsewhere() -> None:
+    original = Broker()
+    copied = copy_of(original)
+    copied.task(has_no_flags).delay()
+    assert copied.run_all() == [True]
+
+
+def test_another_app_in_a_spawned_process_has_no_flags(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORKED_BY_MULTIPROCESSING", "1")
+    _original, other = Broker(), Broker(installed=False)
+    other.task(has_no_flags).delay()
+    assert other.run_all() == [True]
 
 
 def test_an_app_is_not_kept_alive() -> None:

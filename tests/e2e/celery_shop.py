@@ -3,7 +3,8 @@
     celery -A tests.e2e.celery_shop worker
 
 SHOP_FOLDER is where messages, results and marks are, FLAGMW_DSN says where flags come from, SHOP_FLAG is the flag that is
-read, and SHOP_OPTIONS are arguments for `flagmw_celery.Flags`.
+read, and SHOP_OPTIONS are arguments for `flagmw_celery.Flags`. With SHOP_EARLY the main process uses the client before it forks;
+SHOP_START_METHOD says how it makes its children.
 """
 
 from __future__ import annotations
@@ -26,7 +27,12 @@ METRIC = "purchase"
 FOLDER = Path(os.environ["SHOP_FOLDER"])
 FLAG = json.loads(os.environ["SHOP_FLAG"])
 app = celery_app(FOLDER)
-Flags(app, Client(os.environ["FLAGMW_DSN"]), **json.loads(os.environ.get("SHOP_OPTIONS", "{}")))
+client = Client(os.environ["FLAGMW_DSN"])
+Flags(app, client, **json.loads(os.environ.get("SHOP_OPTIONS", "{}")))
+app.conf.worker_pool_start_method = os.environ.get("SHOP_START_METHOD", "fork")
+if "SHOP_EARLY" in os.environ:
+    client.wait_until_ready(10.0)
+    client.track({"key": "main"}, "started")
 if "SHOP_BEAT_S" in os.environ:
     beaten = os.environ.get("SHOP_BEAT_TASK", IDLE)
     app.conf.beat_schedule = {"beaten": {"task": beaten, "schedule": float(os.environ["SHOP_BEAT_S"])}}

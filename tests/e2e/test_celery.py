@@ -262,8 +262,9 @@ def test_a_task_that_a_task_has_queued_sees_the_user(shop: Shop) -> None:
     assert (told["user"], told["plan"]) == (user, "pro")
 
 
-def test_all_children_follow_the_flags(shop: Shop) -> None:
-    shop.worker()
+@pytest.mark.parametrize("environment", [{}, {"SHOP_EARLY": "yes"}, {"SHOP_START_METHOD": "spawn"}], ids=str)
+def test_all_children_follow_the_flags(shop: Shop, environment: dict[str, Any]) -> None:
+    shop.worker(**environment)
     pids: set[int] = set()
 
     def all_have_worked() -> bool:
@@ -278,7 +279,9 @@ def test_all_children_follow_the_flags(shop: Shop) -> None:
         values.update({told["pid"]: told["value"] for told in shop.run(CHILDREN * 2)})
         return set(values.values()) == {shop.service.after}
 
-    print(f"{type(shop.service).__name__}: all {CHILDREN} children in {wait_until(all_have_it, 'the change'):.2f} s")
+    print(
+        f"{type(shop.service).__name__} {environment}: all {CHILDREN} children in {wait_until(all_have_it, 'the change'):.2f} s"
+    )
 
 
 # --- ends -------------------------------------------------------------------------------------------------------
