@@ -369,6 +369,54 @@ def test_a_refused_secret_ends_the_attempts(status: int) -> None:
     assert str(memory.errors[0]) == f"Test config: {server.peer} refuses our secret (HTTP {status}); not trying again"
 
 
+# --- another process's conditions -----------------------------------------------------------------------------
+
+
+def test_a_source_goes_on_with_the_validators_of_another() -> None:
+    script = Script(answer(ETag='"v1"', Last_Modified="Wed, 21 Oct 2015 07:28:00 GMT"), answer(status="304 No"))
+    with RawServer(script) as server:
+        first, second = polling(server), polling(server)
+        assert first.resume_token is None
+        with running(first):
+            until(lambda: first.resume_token is not None)
+        asked = len(script.requests)
+        token = first.resume_token
+        assert token is not None
+        assert SECRET.encode() not in token
+        second.resume(token)
+        with running(second):
+            until(lambda: len(script.requests) > asked)
+    assert sorted(script.headers(asked, *CONDITIONS)) == [
+        "If-Modified-Since: Wed, 21 Oct 2015 07:28:00 GMT",
+        'If-None-Match: "v1"',
+    ]
+
+
+def test_validators_of_another_address_are_not_used() -> None:
+    with RawServer(Script(answer(ETag='"v1"'))) as server, running(source := polling(server)):
+        until(lambda: source.resume_token is not None)
+        token = source.resume_token
+    script = Script(answer())
+    with RawServer(script) as server:
+        other = polling(server)
+        assert token is not None
+        other.resume(token)
+        with running(other):
+            until(lambda: script.requests)
+    assert script.headers(0, *CONDITIONS) == []
+
+
+@pytest.mark.parametrize("token", [b"", b"{", b"[]", b"7", b'{"place": 1, "more": 2}', b"\xff"])
+def test_a_token_that_is_none_is_ignored(token: bytes) -> None:
+    script = Script(answer(b"document"))
+    with RawServer(script) as server:
+        source = polling(server)
+        source.resume(token)
+        with running(source) as one:
+            until(lambda: one.memory.texts[:1] == ["document"])
+    assert script.headers(0, *CONDITIONS) == []
+
+
 # --- stopping -------------------------------------------------------------------------------------------------
 
 
