@@ -30,7 +30,7 @@ if what == "full":
 presence = Presence(StatePlace(root, "test", ["secret"]), lambda: Status(state=State.OK, since=time.time(), revision="r1"))
 presence.start()
 if what == "forks":
-    while not list((root).rglob("process-*")):
+    while not list(root.rglob("process-*.json")):
         time.sleep(0.01)
     child = os.fork()
     if child == 0:

@@ -115,7 +115,9 @@ def test_another_folder_can_be_named(run: Run, tmp_path: Path) -> None:
 def test_how_old_flags_may_be_can_be_said(run: Run, tmp_path: Path) -> None:
     with shown(tmp_path, status(revision_age_s=30.0)):
         assert run()[0] == ExitCode.WELL
-        assert run("--max-stale", "20")[0] == ExitCode.DEGRADED
+        code, out, _ = run("--max-stale", "20")
+    assert code == ExitCode.DEGRADED
+    assert "last known to be the newest" in out
 
 
 @pytest.mark.parametrize("arguments", [("--max-stale", "0"), ("--max-stale", "x"), ("--state-dir",), ("extra",)])
@@ -198,6 +200,12 @@ def test_a_flag_file_that_is_missing_is_told(tmp_path: Path) -> None:
     lines, code = of_client(Client(FlagFile(tmp_path / "gone.yaml")))
     assert code is ExitCode.DEGRADED
     assert "gone.yaml" in lines[-1]
+
+
+def test_an_offline_client_without_flags_is_told(tmp_path: Path) -> None:
+    lines, code = of_client(Client(FlagFile(tmp_path / "flags.yaml"), offline=True))
+    assert code is ExitCode.DEGRADED
+    assert "no flags have arrived" in lines[-1]
 
 
 def test_a_flag_file_that_breaks_is_told(tmp_path: Path) -> None:
