@@ -90,6 +90,7 @@ class DeliverySink:
         self._log_once = LogOnce(logger)
         self._bell = Bell()
         self._starting = threading.RLock()
+        self._parts: dict[str, tuple[MemoryBuffer | SpoolBuffer, SpoolBuffer | None, Shipper]] = {}
         self._buffer: MemoryBuffer | SpoolBuffer | None = None
         self._spool: SpoolBuffer | None = None
         self._shipper: Shipper | None = None
@@ -106,27 +107,42 @@ class DeliverySink:
         with self._starting:
             if self._shipper is not None:
                 return
-            folder = self._place.open() if self._place is not None and IS_SUPPORTED else None
-            encode = Encoder(self._wire, self._log_once)
-            left: Adoption | None = None
-            if folder is None or self._place is None:
-                self._buffer = MemoryBuffer(self._capacity, encode)
-            else:
-                pace, place = self._pace, self._place
+            place = self._place if IS_SUPPORTED else None
+            folder = place.open() if place is not None else None
+            room = None
+            if place is not None and folder is not None:
                 room = Room(
                     folder,
                     place.open,
                     max_bytes=self._max_spool_bytes,
                     max_age_s=self._max_spool_age_s,
-                    wall_clock=pace.wall_clock,
+                    wall_clock=self._pace.wall_clock,
                 )
-                self._buffer = self._spool = SpoolBuffer(
-                    room, encode=encode, ring=self._bell.ring, capacity=self._capacity, monotonic=pace.monotonic
-                )
-                left = Adoption(room, monotonic=pace.monotonic, random=pace.random)
-            self._shipper = Shipper(self._wire, self._buffer, self._connect, self._bell, self._pace, left)
-            if left is not None and not self._is_closed and left.scan() and not self._start(self._shipper):
-                left.end()
+            # Whoever comes in between, such as a signal's handler, is given the same parts.
+            self._buffer, self._spool, self._shipper = self._parts.setdefault("parts", self._make(room))
+            if room is not None and not self._is_closed and self._is_something_left(room):
+                self._start(self._shipper)
+
+    def _make(self, room: Room | None) -> tuple[MemoryBuffer | SpoolBuffer, SpoolBuffer | None, Shipper]:
+        pace, encode = self._pace, Encoder(self._wire, self._log_once)
+        if room is None:
+            memory = MemoryBuffer(self._capacity, encode)
+            return memory, None, Shipper(self._wire, memory, self._connect, self._bell, pace)
+        spool = SpoolBuffer(
+            room, encode=encode, ring=self._bell.ring, capacity=self._capacity, monotonic=pace.monotonic
+        )
+        return spool, spool, Shipper(self._wire, spool, self._connect, self._bell, pace, self._adoption(room))
+
+    def _adoption(self, room: Room) -> Adoption:
+        return Adoption(room, monotonic=self._pace.monotonic, random=self._pace.random)
+
+    def _is_something_left(self, room: Room) -> bool:
+        """Tell whether processes that are gone have left something. The thread looks again, for itself."""
+        adoption = self._adoption(room)
+        try:
+            return adoption.scan()
+        finally:
+            adoption.end()
 
     def take_all(self, records: Sequence[Record]) -> None:
         """Take note of several events at once."""
@@ -204,6 +220,8 @@ class DeliverySink:
             return True
 
     def _start(self, shipper: Shipper) -> bool:
+        if self._is_taking:
+            return True
         self._is_taking = True  # before starting, so that a signal's handler does not start another
         background = Background("flagmw-events", shipper.run, self._bell.ring, exit_timeout_s=self._pace.exit_timeout_s)
         problem: object = "the interpreter goes down"

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -211,6 +212,29 @@ def test_a_signal_in_the_midst_of_taking_does_no_harm(root: Path) -> None:
         assert sink.flush(30.0)
         assert session.names.count("a") == made
         assert sink.counts().sent == len(session.names)
+
+
+def test_a_handler_that_has_events_while_the_sink_is_being_opened_uses_the_same_file_and_thread(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = ScriptedSession()
+    before = event_threads()
+    with closing(sink_in(root, session)) as sink:
+        make = sink._make
+
+        def interrupted(room: Any) -> Any:
+            parts = make(room)
+            with monkeypatch.context() as patch:
+                patch.setattr(sink, "_make", make)
+                expose(sink, "handler")
+            return parts
+
+        monkeypatch.setattr(sink, "_make", interrupted)
+        expose(sink, "a", "b")
+        assert event_threads() == before + 1
+        assert len(files_in(folder_of(root))) == 1
+        assert sink.flush(5.0)
+    assert session.names == ["handler", "a", "b"]
 
 
 def test_without_a_thread_events_are_kept_and_nothing_is_raised(
