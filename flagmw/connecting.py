@@ -202,6 +202,7 @@ class Connector:
 
 
 def _look_up(target: Target) -> list[Any]:
+    import_optional("encodings.idna")  # looking up a name imports it, and a fork waits for it here
     try:
         return socket.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
     except OSError as error:
