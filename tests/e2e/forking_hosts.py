@@ -43,9 +43,8 @@ import flagmw
 from flagmw.providers import EventOptions, FeatBit
 
 secret, stream_url, url = os.environ["TEST_SERVICE"].split()
-client = flagmw.configure(
-    FeatBit(secret, streaming_url=stream_url, event_url=url, events=EventOptions(flush_interval_s=0.1))
-)
+events = EventOptions(flush_interval_s=0.1, exit_timeout_s=8.0)  # the machine may be busy
+client = flagmw.configure(FeatBit(secret, streaming_url=stream_url, event_url=url, events=events))
 imported_in = os.getpid()
 
 

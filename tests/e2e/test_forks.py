@@ -31,7 +31,8 @@ from flagmw.providers import EventOptions, FeatBit
 
 secret, stream_url, url, flush_interval_s = sys.argv[1:5]
 client = Client(FeatBit(
-    secret, streaming_url=stream_url, event_url=url, events=EventOptions(flush_interval_s=float(flush_interval_s)),
+    secret, streaming_url=stream_url, event_url=url,
+    events=EventOptions(flush_interval_s=float(flush_interval_s), exit_timeout_s=20.0),  # the machine may be busy
 ))
 STATE = os.environ["FLAGMW_STATE_DIR"]
 
