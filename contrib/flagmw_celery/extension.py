@@ -25,7 +25,7 @@ from flagmw.context import UserContext
 from flagmw.errors import ConfigError, ContextError
 from flagmw.holding import DEFAULT_START_WAIT_S, check_start_wait
 from flagmw.once import LogOnce
-from flagmw.registry import get_client
+from flagmw.registry import configure, get_client
 from flagmw.users import Visitors
 from flagmw.wsgi import check_client
 from flagmw_celery.carrying import public, read, written
@@ -81,7 +81,8 @@ class Flags:
 
     Args:
         app: the app.
-        client: evaluates the flags; None is the one that `flagmw.get_client()` gives when the first task runs.
+        client: evaluates the flags; None is the one that `flagmw.get_client()` gives when the first task runs, or, when
+            none is configured by then, one for the environment variable FLAGMW_DSN.
         carry: what of a user travels with a task. True: everything but private attributes. False: nothing, so that
             tasks run for nobody. Or a function from the user to the part that travels, private attributes included;
             it is called when a request sends a task, and not when that task sends others, which get the same.
@@ -136,9 +137,14 @@ class Flags:
         """Evaluates the flags of tasks.
 
         Raises:
-            ConfigError: none was given, and none is configured yet.
+            ConfigError: none was given, none is configured yet, and FLAGMW_DSN is not set or wrong.
         """
-        return self._given if self._given is not None else get_client()
+        if self._given is not None:
+            return self._given
+        try:
+            return get_client()
+        except ConfigError:
+            return configure()
 
     # --- sending --------------------------------------------------------------------------------------------
 

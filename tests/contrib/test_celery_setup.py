@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import logging
 import pickle
 import subprocess
@@ -21,7 +22,7 @@ import flagmw
 from flagmw import ConfigError, registry
 from flagmw_celery import HEADER, Flags
 from tests.contrib.celery_host import Broker, Visit
-from tests.contrib.support import static_client
+from tests.contrib.support import document, static_client
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -113,12 +114,22 @@ def test_the_default_client_may_be_configured_later(default_client: None) -> Non
     assert broker.run_all() == ["old"]
 
 
+def test_the_environment_names_the_default_client_where_nobody_else_does(
+    default_client: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "flags.json").write_text(json.dumps(document("new")))
+    monkeypatch.setenv("FLAGMW_DSN", f"file:{tmp_path / 'flags.json'}")
+    broker = installed_without_a_client()
+    broker.task(lambda: flagmw.flags.string("banner")).delay()
+    assert broker.run_all() == ["new"]
+
+
 def test_a_task_without_any_client_runs_and_has_no_flags(caplog: pytest.LogCaptureFixture) -> None:
     broker = installed_without_a_client()
     broker.task(has_no_flags).delay()
     with caplog.at_level(logging.WARNING, "flagmw"):
         assert broker.run_all() == [True]
-    assert "a task has no flags: no client is configured" in caplog.text
+    assert "a task has no flags: configure() without a provider reads FLAGMW_DSN, which is not set" in caplog.text
 
 
 def test_a_user_travels_from_a_process_without_any_client() -> None:
