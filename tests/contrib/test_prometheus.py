@@ -203,6 +203,15 @@ def test_whoever_is_asked_tells_of_all_processes(registry: CollectorRegistry, tm
     assert max(found["flagmw_silent_seconds"].values()) < 5.0
 
 
+def test_unless_that_is_wanted_a_process_tells_only_of_itself(registry: CollectorRegistry, tmp_path: Path) -> None:
+    client = meeting(tmp_path)
+    register(client, registry)
+    with living(tmp_path):
+        found = scraped(registry)
+    assert [dict(labels)["pid"] for labels in found["flagmw_flags"]] == [PID]
+    assert "flagmw_processes" not in found
+
+
 def test_processes_with_different_flags_are_counted(registry: CollectorRegistry, tmp_path: Path) -> None:
     client = meeting(tmp_path)
     register(client, registry, whole_host=True)

@@ -213,6 +213,11 @@ def test_asgi_gives_the_answer(two_calls: bool) -> None:
     }
 
 
+def test_a_server_that_tries_it_as_a_factory_is_told_that_it_is_none() -> None:
+    with pytest.raises(TypeError):
+        healthy()()  # type: ignore[call-arg]  # as uvicorn does
+
+
 def test_asgi_says_that_a_process_is_not_ready() -> None:
     assert by_asgi(ill())[0] == 503
 
