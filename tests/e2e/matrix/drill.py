@@ -15,7 +15,7 @@ from pathlib import Path
 from tests.e2e.matrix.asking import Asker, OverCelery, OverHttp
 from tests.e2e.matrix.exits import EXITS, Scene
 from tests.e2e.matrix.load import Answer, Load
-from tests.e2e.matrix.running import ROOT, Running, environment_of
+from tests.e2e.matrix.running import LOG_CHARS, ROOT, Running, environment_of
 from tests.e2e.matrix.served.words import DEFAULT
 from tests.e2e.matrix.servers import Row
 from tests.e2e.matrix.services import SERVICES, Event, Service, account
@@ -147,6 +147,8 @@ class _Run:
                 self._await_workers(running, load)
                 if measure_change and result.end != "recycling":  # which has replaced them by then
                     self._measure_change(load)
+                refused = [failure for failure in load.failures if failure.startswith("status")]
+                assert not refused, f"{refused[0]} {len(refused)} times; the server says:\n{running.log()[-LOG_CHARS:]}"
                 began_s = time.monotonic()
                 result.problem = EXITS[result.end](Scene(self.row, running, load, self.started))
                 result.end_s = time.monotonic() - began_s

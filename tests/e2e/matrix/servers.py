@@ -77,7 +77,7 @@ def uwsgi(name: str, *arguments: str, timeout: bool = True) -> Row:
         name=f"uWSGI {name}",
         command=[
             str(program), "--home", sys.prefix, "--http-socket", "127.0.0.1:{port}", "--processes", str(WORKERS),
-            "--need-app", "--die-on-term", "--disable-logging", "--reload-mercy", str(STUCK_S),
+            "--need-app", "--enable-threads", "--die-on-term", "--disable-logging", "--reload-mercy", str(STUCK_S),
             "--worker-reload-mercy", str(STUCK_S), *arguments,
         ],
         options={

@@ -69,7 +69,7 @@ class _FeatBitReads:
         return self._client.variation(key, self._user, default)
 
     def is_enabled(self, key: Any, default: bool = False) -> bool:
-        return bool(self._client.is_enabled(key, self._user))
+        return bool(self._client.variation(key, self._user, default))
 
     def config(self, key: Any, default: Any = None) -> Any:
         return self._client.variation(key, self._user, default)
