@@ -22,6 +22,7 @@ from tests.services.featbit_server import FeatBitServer
 
 FLAGS = 10_000
 QUICK_FLAGS = 60
+QUICK_AGREED_S = 0.1
 WORKERS = 4
 EVALUATIONS = 20_000
 READY_S = 100.0
@@ -56,7 +57,7 @@ def own_mb() -> float:
     return sum(int(size[1]) for size in sizes) / 1024
 
 
-def master(pipe: Connection, way: Way, flags: int, where: dict[str, Any]) -> None:
+def master(pipe: Connection, way: Way, flags: int, agreed_s: float, where: dict[str, Any]) -> None:
     """Fork the workers, one after another, and keep them until all have told."""
     client = Client(FeatBit(where.pop("secret"), events=False, shared=way.shared, **where))
     if way.warms:
@@ -65,7 +66,7 @@ def master(pipe: Connection, way: Way, flags: int, where: dict[str, Any]) -> Non
         gc.collect()
         gc.freeze()
     ends, end = os.pipe()
-    children = [in_a_fork(partial(_work, client, flags, ends, end), pipe) for _ in range(WORKERS)]
+    children = [in_a_fork(partial(_work, client, flags, agreed_s, ends, end), pipe) for _ in range(WORKERS)]
     os.close(ends)
     pipe.recv()
     os.close(end)
@@ -73,14 +74,14 @@ def master(pipe: Connection, way: Way, flags: int, where: dict[str, Any]) -> Non
         os.waitpid(child, 0)
 
 
-def _work(client: Client, flags: int, ends: int, end: int, pipe: Connection) -> None:
+def _work(client: Client, flags: int, agreed_s: float, ends: int, end: int, pipe: Connection) -> None:
     """Do what workers do for a while: evaluate many flags, and let the collector run as it will sooner or later."""
     os.close(end)
     forked_mb = own_mb()
     began = time.monotonic()
     assert client.wait_until_ready(READY_S)
     first_ms = (time.monotonic() - began) * 1e3
-    until_s = time.monotonic() + AGREED_S
+    until_s = time.monotonic() + agreed_s
     wait_for(lambda: time.monotonic() > until_s and client.status.heartbeat_age_s is not None)
     assert client.status.flags == flags, client.status
     draw = Random(os.getpid())
@@ -93,9 +94,9 @@ def _work(client: Client, flags: int, ends: int, end: int, pipe: Connection) -> 
     os.read(ends, 1)  # until the master closes its end, or is gone
 
 
-def measured(way: Way, flags: int, where: Mapping[str, Any]) -> list[float]:
+def measured(way: Way, flags: int, agreed_s: float, where: Mapping[str, Any]) -> list[float]:
     """Give the means of the workers."""
-    with apart(master, way, flags, dict(where)) as process:
+    with apart(master, way, flags, agreed_s, dict(where)) as process:
         told = [process.hear() for _ in range(WORKERS)]
         process.tell("end")
     return [mean(values) for values in zip(*told, strict=True)]
@@ -103,12 +104,13 @@ def measured(way: Way, flags: int, where: Mapping[str, Any]) -> list[float]:
 
 def report(pace: Pace) -> None:
     """Print the table."""
-    flags = FLAGS if pace.rounds > 3 else QUICK_FLAGS
+    is_quick = pace.rounds <= 3
+    flags, agreed_s = (QUICK_FLAGS, QUICK_AGREED_S) if is_quick else (FLAGS, AGREED_S)
     rows = []
     with FeatBitServer() as server:
         server.load(featbit.large_environment(flags))
         where = {"secret": server.secret, "streaming_url": server.ws_url, "event_url": server.url}
         for way in WAYS:
-            *sizes, first_ms = measured(way, flags, where)
+            *sizes, first_ms = measured(way, flags, agreed_s, where)
             rows.append([way.name, *[f"{size:.1f}" for size in sizes], f"{first_ms:,.0f}"])
     table(f"{flags:,} flags, private memory per worker", HEADS, rows)

@@ -49,11 +49,28 @@ PROPAGATED_TO = ("flagmw", "fb-python-sdk, the official client")
 LOADED_BY = ("flagmw, FeatBit", "flagmw, featureflag.co", "fb-python-sdk")
 
 
-def printed_by(script: str) -> list[str]:
+PROCESS_ROWS = {
+    "forking": ("the parent, service down", "the file alone, service down", "the service, on loopback"),
+    "spreading": ("shared, the last", "shared, any", "one connection each, the last", "one connection each, any"),
+    "spooling": (
+        *("FeatBit, against no events", "FeatBit, against events in memory", "FeatBit, encoding and writing alone"),
+        *("Hackle, against no events", "Hackle, against events in memory", "Hackle, encoding and writing alone"),
+    ),
+    "memory": (
+        "warm() and gc.freeze() in the master",
+        "warm() in the master",
+        "warm() in the master, shared=False",
+        "not preloaded",
+    ),
+    "constructing": ("FeatBit", "FeatBit, polling", "featureflag.co", "Hackle"),
+}
+
+
+def printed_by(script: str, *options: str) -> list[str]:
     """Run a benchmark as shortly as it can be run, in a process of its own."""
     environ = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8"}
     ran = subprocess.run(
-        [sys.executable, str(ROOT / "benchmarks" / script), "--quick"],
+        [sys.executable, str(ROOT / "benchmarks" / script), "--quick", *options],
         capture_output=True,
         encoding="utf-8",
         cwd=ROOT,
@@ -113,3 +130,18 @@ def test_the_loading_benchmark_prints_every_client() -> None:
     lines = printed_by("loading.py")
     for client in LOADED_BY:
         assert [line for line in lines if line.startswith(client)], lines
+
+
+@pytest.mark.parametrize("part", PROCESS_ROWS)
+def test_the_process_benchmark_prints_each_row_of_a_part(part: str) -> None:
+    lines = printed_by("process.py", "--only", part)
+    for row in PROCESS_ROWS[part]:
+        found = [line for line in lines if line.startswith(row + "  ")]
+        assert found, lines
+        assert all(sum(word[0].isdigit() for word in line.split()) >= 1 for line in found)
+
+
+def test_the_first_answer_after_each_fork_is_right() -> None:
+    found = [line for line in printed_by("process.py", "--only", "forking") if " of 3" in line]
+    assert len(found) == 3
+    assert all(" 3 of 3 " in line + " " for line in found)
