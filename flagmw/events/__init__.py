@@ -9,7 +9,7 @@ from flagmw.core.records import Exposure, Identity, Metric, Record
 from flagmw.status import EventCounts
 
 Item = tuple[str, bytes]
-"""One event as a service wants it: its kind, by which a body may group items, and its text."""
+"""One event as a service wants it: its kind, by which a body may group items, and its text, in JSON on one line."""
 
 
 class EventWire(Protocol):

@@ -1,12 +1,11 @@
 """`Adoption`: ships what processes that are gone have left in the folder of this environment.
 
-Whether a process is gone is told by the lock of its file. The files of one process are taken over in their order, by
-whoever has the lock of the first; the next is locked before the one before it is removed.
+Whether a process is gone is told by the lock of its file. The files of one process are taken over in their order: none
+before the one before it is shipped and removed.
 """
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -17,9 +16,6 @@ from flagmw.events.segments import Identity, Segment, Taken, open_files
 
 SCAN_INTERVAL_S = 5.0
 """How often is looked for files of processes that are gone, at most; at least half of it."""
-
-# Files that another client of this process has taken over: closing them would free its lock.
-_parked: dict[Identity, Segment] = {}
 
 
 class Adoption:
@@ -59,40 +55,20 @@ class Adoption:
         if not files:
             return
         # What this process has open is never opened again: see `segments`.
-        ours = open_files() - _parked.keys()
+        ours = open_files()
         for file in self._room.doomed(files):
-            segment = None if file.identity in ours else self._claim(file)
+            segment = None if file.identity in ours else _claimed(file)
             if segment is not None:
                 self._drop(segment)
         if self._segment is None:
-            first = [file for file in _first_of_each(files) if file.identity not in ours]
-            self._segment = next(filter(None, map(self._claim, first)), None)
+            self._segment = _next_of(files, ours)
 
     def _drop(self, segment: Segment) -> None:
-        count = 0
-        with contextlib.suppress(OSError):  # it cannot be read, which is one more reason
-            count = segment.unread()
+        count = segment.unread()
         segment.remove()
         if count:
             self._dropped += count
             self._lost.note(count, "they are the oldest, and there is no room for more, or they are too old")
-
-    def _claim(self, file: File) -> Segment | None:
-        """Take a file over; None when it has an owner, or is gone."""
-        segment = _parked.pop(file.identity, None)
-        try:
-            if segment is None or not segment.is_mine():
-                segment = Segment.of_another(file.path)
-            if segment.claim():
-                return segment
-        except Taken:
-            if segment is not None:
-                segment.close()
-        except OSError:
-            pass
-        else:
-            _parked[file.identity] = segment
-        return None
 
     # --- as a source of events --------------------------------------------------------------------------------
 
@@ -102,29 +78,23 @@ class Adoption:
         Raises:
             IndexError: there is none.
         """
-        while self._segment is not None:
-            try:
-                line = self._segment.read()
-            except OSError:  # it cannot be read: whoever adopts it next may have more luck
-                self._segment.close()
-                self._segment = None
-                break
-            if line is not None:
-                self._taken.append((self._segment, line[0]))
-                return line[1]
-            if self._taken:
-                break
-            self._go_on(self._segment)
+        segment = self._segment
+        if segment is None:
+            raise IndexError
+        try:
+            line = segment.read()
+        except OSError:  # it cannot be read: whoever adopts it next may have more luck
+            segment.close()
+            self._segment = None
+            raise IndexError from None
+        if line is not None:
+            self._taken.append((segment, line[0]))
+            return line[1]
+        if not self._taken:
+            segment.remove()
+            self._segment = None
+            self.next_scan_s = self._monotonic()  # there may be more
         raise IndexError
-
-    def _go_on(self, done: Segment) -> None:
-        """Let go of a file that is shipped, for the next one of the same process."""
-        stem, number = done.path.stem.rpartition("-")[0], int(done.path.stem.rpartition("-")[2])
-        later = _first_of_each([file for file in self._room.look() if file.stem == stem and file.number > number])
-        is_ours = bool(later) and later[0].identity in open_files() - _parked.keys()
-        self._segment = self._claim(later[0]) if later and not is_ours else None
-        done.remove()
-        self.next_scan_s = self._monotonic()  # there may be more
 
     def settle(self, count: int) -> None:
         """Let go of the oldest events."""
@@ -154,6 +124,30 @@ class Adoption:
         if is_done:
             segment.remove()
         segment.close()
+
+
+def is_something_left(room: Room) -> bool:
+    """Tell whether processes that are gone have left something; nothing is taken over."""
+    files = room.look()
+    segment = _next_of(files, open_files()) if files else None
+    if segment is None:
+        return False
+    segment.close()
+    return True
+
+
+def _next_of(files: Sequence[File], ours: set[Identity]) -> Segment | None:
+    """Take the next file over; None when there is none without an owner."""
+    first = [file for file in _first_of_each(files) if file.identity not in ours]
+    return next(filter(None, map(_claimed, first)), None)
+
+
+def _claimed(file: File) -> Segment | None:
+    """Take a file over; None when it has an owner, or is gone."""
+    try:
+        return Segment.adopt(file.path)
+    except (OSError, Taken):
+        return None
 
 
 def _first_of_each(files: Sequence[File]) -> list[File]:

@@ -17,7 +17,7 @@ from random import random
 
 from flagmw.core.records import Exposure, Identity, Metric
 from flagmw.events import EventWire, Record
-from flagmw.events.adoption import Adoption
+from flagmw.events.adoption import Adoption, is_something_left
 from flagmw.events.batches import Encoder
 from flagmw.events.bell import Bell
 from flagmw.events.buffer import MemoryBuffer
@@ -120,7 +120,7 @@ class DeliverySink:
                 )
             # Whoever comes in between, such as a signal's handler, is given the same parts.
             self._buffer, self._spool, self._shipper = self._parts.setdefault("parts", self._make(room))
-            if room is not None and not self._is_closed and self._is_something_left(room):
+            if room is not None and not self._is_closed and is_something_left(room):
                 self._start(self._shipper)
 
     def _make(self, room: Room | None) -> tuple[MemoryBuffer | SpoolBuffer, SpoolBuffer | None, Shipper]:
@@ -131,18 +131,8 @@ class DeliverySink:
         spool = SpoolBuffer(
             room, encode=encode, ring=self._bell.ring, capacity=self._capacity, monotonic=pace.monotonic
         )
-        return spool, spool, Shipper(self._wire, spool, self._connect, self._bell, pace, self._adoption(room))
-
-    def _adoption(self, room: Room) -> Adoption:
-        return Adoption(room, monotonic=self._pace.monotonic, random=self._pace.random)
-
-    def _is_something_left(self, room: Room) -> bool:
-        """Tell whether processes that are gone have left something. The thread looks again, for itself."""
-        adoption = self._adoption(room)
-        try:
-            return adoption.scan()
-        finally:
-            adoption.end()
+        left = Adoption(room, monotonic=pace.monotonic, random=pace.random)
+        return spool, spool, Shipper(self._wire, spool, self._connect, self._bell, pace, left)
 
     def take_all(self, records: Sequence[Record]) -> None:
         """Take note of several events at once."""

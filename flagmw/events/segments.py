@@ -35,8 +35,8 @@ CHUNK_BYTES = 64 * 1024
 _NAME = re.compile(r"events-([0-9]+)-([0-9a-f]+)-([0-9]+)\.spool")
 _FLAGS = os.O_RDWR | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 
-_CLIENTS_LOCK_EACH_OTHER = sys.platform == "linux"
-"""Whether `flock` excludes other descriptors of this process, and has nothing to do with record locks."""
+_HAS_SEPARATE_LOCKS = sys.platform == "linux"
+"""Whether the locks of `flock` exclude other descriptors of this process, and are not the same as record locks."""
 
 Identity = tuple[int, int]
 """Device and inode of a file."""
@@ -149,46 +149,33 @@ class Segment:
         return cls(path, fd, identity)
 
     @classmethod
-    def of_another(cls, path: Path) -> Segment:
-        """Open the file of another process; the caller has seen that this process has it not open.
+    def adopt(cls, path: Path) -> Segment:
+        """Open and lock the file of a process that is gone, and go to where it was shipped to.
 
-        Raises:
-            OSError: it cannot be opened, or is no such file.
-        """
-        fd = os.open(path, _FLAGS)
-        segment = cls(path, fd, _keep(fd))
-        info = os.fstat(fd)
-        if not stat.S_ISREG(info.st_mode) or info.st_uid != os.geteuid():
-            segment.close()
-            raise PermissionError
-        segment.is_sealed = True
-        return segment
-
-    def claim(self) -> bool:
-        """Lock the file of another process, and go to where it was shipped to.
-
-        Returns:
-            Whether that was done; not when another client in this process was quicker, whom a record lock does not
-            stop. Then the file must stay open, since closing it would free the other's lock.
+        The caller has seen that this process has it not open.
 
         Raises:
             Taken: it has an owner, or is gone.
+            OSError: it cannot be opened.
         """
+        fd = os.open(path, _FLAGS)
+        segment = cls(path, fd, _keep(fd))
         try:
-            fcntl.lockf(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+            info = os.fstat(fd)
+            if not stat.S_ISREG(info.st_mode) or info.st_uid != os.geteuid():
+                raise Taken
+            fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # A record lock does not stop another client of this process that was just as quick, this one does.
+            if _HAS_SEPARATE_LOCKS:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not segment.is_in_place():
+                raise Taken
+            segment.next_bytes = segment.settled_bytes = segment._counted_bytes = _saved_offset(path, info.st_size)
+        except (OSError, Taken):
+            segment.close()
             raise Taken from None
-        if not self.is_in_place():
-            raise Taken
-        if _CLIENTS_LOCK_EACH_OTHER:
-            try:
-                fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return False
-            except OSError:
-                pass  # a file system without such locks
-        self.next_bytes = self.settled_bytes = self._counted_bytes = _saved_offset(self.path, self.size_bytes())
-        return True
+        segment.is_sealed = True
+        return segment
 
     # --- reading ----------------------------------------------------------------------------------------------
 
@@ -240,19 +227,19 @@ class Segment:
         return self._chunk[self._place : end]
 
     def unread(self) -> int:
-        """Count the lines that were not read yet.
-
-        Raises:
-            OSError: the file cannot be read.
-        """
-        while chunk := os.pread(self.fd, 16 * CHUNK_BYTES, self._counted_bytes):
-            self._lines += chunk.count(END)
-            self._counted_bytes += len(chunk)
-        return self._lines - self.given
+        """Count the lines that were not read yet, as far as they can be."""
+        with contextlib.suppress(OSError):
+            while chunk := os.pread(self.fd, 16 * CHUNK_BYTES, self._counted_bytes):
+                self._lines += chunk.count(END)
+                self._counted_bytes += len(chunk)
+        return max(self._lines - self.given, 0)
 
     def size_bytes(self) -> int:
-        """Tell how large the file is."""
-        return os.fstat(self.fd).st_size
+        """Tell how large the file is; 0 when that cannot be told."""
+        try:
+            return os.fstat(self.fd).st_size
+        except OSError:
+            return 0
 
     # --- how far it is ----------------------------------------------------------------------------------------
 

@@ -13,18 +13,21 @@ import contextlib
 import errno
 import logging
 import os
-import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
 from flagmw.events import Record
 from flagmw.events.buffer import Entry
+from flagmw.events.guard import Guard
 from flagmw.events.lines import line_of
 from flagmw.events.room import MIN_SEGMENT_BYTES, Room, Trouble
 from flagmw.events.segments import Appender, Segment, drop_inherited
 
 MAX_NAMES = 10
 """How many names are tried for a new file."""
+
+BEGIN_INTERVAL_S = 1.0
+"""How long to wait after a file could not be made: trying costs more than an event."""
 
 TIDY_INTERVAL_S = 5.0
 """How often the files are looked after."""
@@ -67,7 +70,7 @@ class SpoolBuffer:
             logging.WARNING, "%d events could not be written to disk and wait in memory: %s", monotonic
         )
         self._lost = Trouble(logging.ERROR, "%d events are dropped: %s", monotonic)
-        self._guard = _Guard()  # not entered by those who write, unless something is the first or too much
+        self._guard = Guard()  # not entered by those who write, unless something is the first or too much
         self._segments: deque[tuple[int, Segment]] = deque()
         self._memory: deque[tuple[tuple[int, int], bytes, Entry]] = deque()
         self._taken: deque[tuple[Segment | None, int, bytes]] = deque()
@@ -77,7 +80,7 @@ class SpoolBuffer:
         self._is_full = False
         self._is_over = False
         self._tidy_at_s = monotonic() + TIDY_INTERVAL_S
-        self._begun_s = monotonic()
+        self._begun_s = self._begin_at_s = monotonic()
 
     # --- taking events in -------------------------------------------------------------------------------------
 
@@ -124,7 +127,7 @@ class SpoolBuffer:
     def _begin(self) -> Appender | None:
         """Begin with a file if there is none; None when that cannot be done."""
         with self._guard:
-            if self._appender is None:
+            if self._appender is None and self._monotonic() >= self._begin_at_s:
                 self._appender = self._make()
             return self._appender
 
@@ -151,10 +154,11 @@ class SpoolBuffer:
                 continue
             except OSError as error:
                 self._note(error, None)
-                return None
+                break
             self._segments.append((number, segment))
             self._begun_s = self._monotonic()
             return Appender(segment, self._ring)
+        self._begin_at_s = self._monotonic() + BEGIN_INTERVAL_S
         return None
 
     def _remember(
@@ -166,9 +170,7 @@ class SpoolBuffer:
             place = (self._number, 0)
             for number, segment in list(self._segments):
                 if appender is None or segment.fd == appender.fd:
-                    place = (number, _size_of(segment))
-            if self._memory:
-                place = max(place, self._memory[-1][0])
+                    place = (number, segment.size_bytes())
             for line, entry in zip(lines, entries, strict=True):
                 written -= len(line)
                 if written >= 0:
@@ -220,7 +222,7 @@ class SpoolBuffer:
             for number, segment in self._readable():
                 if self._memory:
                     start = segment.peek()
-                    if self._memory[0][0] <= (number, start if start is not None else _size_of(segment)):
+                    if self._memory[0][0] <= (number, start if start is not None else segment.size_bytes()):
                         return self._take_from_memory()
                 line = segment.read()
                 if line is not None:
@@ -304,7 +306,7 @@ class SpoolBuffer:
     def __len__(self) -> int:
         """Count the events that are held."""
         with self._guard:
-            return len(self._taken) + len(self._memory) + sum(_unread_in(segment) for _, segment in self._readable())
+            return len(self._taken) + len(self._memory) + sum(segment.unread() for _, segment in self._readable())
 
     # --- looking after the files ------------------------------------------------------------------------------
 
@@ -345,7 +347,7 @@ class SpoolBuffer:
         evicted = 0
         for number, segment in self._readable():
             if segment.path in doomed and segment.is_sealed:
-                evicted += _unread_in(segment)
+                evicted += segment.unread()
                 self._forget(number, segment)
                 segment.remove()
         if evicted:
@@ -367,7 +369,7 @@ class SpoolBuffer:
     def size_bytes(self) -> int:
         """Tell how much the files take."""
         with self._guard:
-            return sum(_size_of(segment) for _, segment in list(self._segments))
+            return sum(segment.size_bytes() for _, segment in list(self._segments))
 
     def end(self) -> None:
         """Nothing is taken any more: leave no file where nothing is left, and nothing in memory."""
@@ -392,45 +394,3 @@ class SpoolBuffer:
         except OSError as error:
             self._note(error, None)
             return False
-
-
-class _Guard:
-    """A lock that its holder may enter again, as a signal's handler or a finalizer does that has events."""
-
-    __slots__ = ("_depth", "_lock")
-
-    def __init__(self) -> None:
-        self._lock = threading.RLock()
-        self._depth = 0
-
-    def __enter__(self) -> None:
-        self._lock.acquire()
-        self._depth += 1
-
-    def __exit__(self, *_: object) -> None:
-        self._depth -= 1
-        self._lock.release()
-
-    def enter_alone(self) -> bool:
-        """Enter unless somebody is inside, be it this same thread; whether that was done."""
-        if not self._lock.acquire(blocking=False):
-            return False
-        if self._depth:
-            self._lock.release()
-            return False
-        self._depth = 1
-        return True
-
-
-def _unread_in(segment: Segment) -> int:
-    try:
-        return segment.unread()
-    except OSError:
-        return 0
-
-
-def _size_of(segment: Segment) -> int:
-    try:
-        return segment.size_bytes()
-    except OSError:
-        return 0

@@ -9,8 +9,9 @@ from collections.abc import Callable
 from flagmw.events.batches import Encoder
 from flagmw.events.bell import Bell
 from flagmw.events.buffer import Buffer, MemoryBuffer
+from flagmw.events.lanes import Left
 from flagmw.events.posting import Pace
-from flagmw.events.shipping import Left, Shipper
+from flagmw.events.shipping import Shipper
 from flagmw.once import LogOnce
 from flagmw.status import EventCounts
 from tests.unit.event_support import NamingWire, ScriptedSession, exposure

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from flagmw.events.room import MIN_SEGMENT_BYTES, TELL_INTERVAL_S
-from flagmw.events.spool import TIDY_INTERVAL_S, SpoolBuffer
+from flagmw.events.spool import BEGIN_INTERVAL_S, TIDY_INTERVAL_S, SpoolBuffer
 from tests.unit.event_support import exposure
 from tests.unit.spool_support import (
     NOW_S,
@@ -382,12 +382,33 @@ def test_memory_has_room_again_when_events_were_settled(tmp_path: Path) -> None:
 
 
 def test_a_folder_in_which_no_file_can_be_made_keeps_events_in_memory(tmp_path: Path) -> None:
-    spool = spool_in(tmp_path / "missing")
+    clock = Clock()
+    spool = spool_in(tmp_path / "missing", clock=clock)
     put(spool, "a", "b")
     (tmp_path / "missing").mkdir()
+    clock.now_s += BEGIN_INTERVAL_S
     put(spool, "c")
     assert content_of(tmp_path / "missing") == line("c")
     assert drained(spool) == ["a", "b", "c"]
+
+
+def test_after_a_file_could_not_be_made_it_is_not_tried_for_each_event(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    spool = spool_in(tmp_path / "missing", clock=clock)
+    opened: list[object] = []
+
+    def noting(path: object, *_: object) -> int:
+        opened.append(path)
+        raise FileNotFoundError(2, "No such file or directory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", noting)
+        put(spool, *names_of(100))
+        clock.now_s += BEGIN_INTERVAL_S
+        put(spool, *names_of(100))
+    assert len(opened) == 2
 
 
 def test_what_waits_in_memory_is_written_at_the_end_if_it_can_be(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from tests.unit.event_support import Answered, NamingWire, Posted, ScriptedSessi
 from tests.unit.shipping_support import FLUSH_INTERVAL_S, World
 from tests.unit.spool_support import (
     adoption_in,
+    c_fork,
     descriptors_in,
     files_in,
     full_disk,
@@ -332,7 +333,8 @@ def test_the_last_delivery_takes_no_longer_than_it_may(root: Path) -> None:
 
 
 @FORKS
-def test_a_child_writes_nothing_for_its_parents_sink(root: Path) -> None:
+@pytest.mark.parametrize("fork", [os.fork, c_fork])
+def test_a_child_writes_nothing_for_its_parents_sink(root: Path, fork: Callable[[], int]) -> None:
     session = ScriptedSession()
     with closing(sink_in(root, session)) as sink:
         expose(sink, "a")
@@ -342,13 +344,14 @@ def test_a_child_writes_nothing_for_its_parents_sink(root: Path) -> None:
             sink.take_all([exposure("c")])
             return sink.flush(1.0) and sink.close(1.0) and sink.counts() == EventCounts()
 
-        assert in_child(use) == 0
+        assert in_child(use, fork) == 0
         assert sink.flush(5.0)
     assert session.names == ["a"]
 
 
 @FORKS
-def test_a_child_has_a_file_of_its_own_and_its_parents_stays_owned(root: Path) -> None:
+@pytest.mark.parametrize("fork", [os.fork, c_fork])
+def test_a_child_has_a_file_of_its_own_and_its_parents_stays_owned(root: Path, fork: Callable[[], int]) -> None:
     session = ScriptedSession()
     with closing(sink_in(root, session)) as sink:
         expose(sink, "a")
@@ -360,7 +363,7 @@ def test_a_child_has_a_file_of_its_own_and_its_parents_stays_owned(root: Path) -
             expose(own, "b")
             return len(files_in(folder)) == 2 and len(descriptors_in(folder)) == 1 and own.counts().adopted == 0
 
-        assert in_child(use) == 0
+        assert in_child(use, fork) == 0
         assert sink.flush(5.0)
         assert session.names == ["a"]
         with closing(sink_in(root, session)) as other:
@@ -426,6 +429,15 @@ def test_spoilt_lines_are_counted_among_the_dropped(root: Path) -> None:
         sink.open()
         until(lambda: sink.counts().dropped == 1)
         assert sink.counts() == EventCounts(sent=1, dropped=1, adopted=1)
+
+
+def test_what_others_left_too_long_ago_is_counted_among_the_dropped(root: Path) -> None:
+    left_behind(folder_of(root), "1-ab-1", '"a"', '"b"', changed_s=time.time() - 8 * 86_400)
+    with closing(sink_in(root, ScriptedSession())) as sink:
+        expose(sink, "c")
+        until(lambda: sink.counts().dropped == 2)
+        assert sink.flush(5.0)
+        assert sink.counts().sent == 1
 
 
 # --- turns, at a clock of the test's own ------------------------------------------------------------------------

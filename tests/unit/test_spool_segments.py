@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
 from pathlib import Path
@@ -20,12 +21,6 @@ def created(folder: Path, *names: str) -> Segment:
     return segment
 
 
-def claimed(path: Path) -> Segment:
-    segment = Segment.of_another(path)
-    assert segment.claim()
-    return segment
-
-
 def names_in(segment: Segment) -> list[str | None]:
     names: list[str | None] = []
     while (found := segment.read()) is not None:
@@ -36,9 +31,10 @@ def names_in(segment: Segment) -> list[str | None]:
 def is_free(path: Path) -> bool:
     """Tell, in another process, whether a file has no owner."""
     try:
-        return Segment.of_another(path).claim()
+        Segment.adopt(path).close()
     except Taken:
         return False
+    return True
 
 
 # --- names ------------------------------------------------------------------------------------------------------
@@ -120,18 +116,31 @@ def test_closing_twice_closes_no_number_that_has_come_to_mean_something_else(tmp
         os.close(other)
 
 
+@FORKS
 def test_a_second_client_of_the_same_process_does_not_take_over_what_the_first_has(tmp_path: Path) -> None:
     path = left_behind(tmp_path, "1-ab-1", "a")
-    first, second = Segment.of_another(path), Segment.of_another(path)
-    assert [first.claim(), second.claim(), second.claim()] == [True, False, False]
-
-
-def test_a_file_that_was_removed_meanwhile_is_not_taken_over(tmp_path: Path) -> None:
-    segment = Segment.of_another(left_behind(tmp_path, "1-ab-1", "a"))
-    os.unlink(segment.path)
-    left_behind(tmp_path, "1-ab-1", "b")
+    first = Segment.adopt(path)
     with pytest.raises(Taken):
-        segment.claim()
+        Segment.adopt(path)
+    # Its descriptor was closed, which frees the record lock of both.
+    assert in_child(lambda: not is_free(path)) == 0
+    assert names_in(first) == ["a"]
+
+
+def test_a_file_that_was_removed_meanwhile_is_not_taken_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = left_behind(tmp_path, "1-ab-1", "a")
+    lock = fcntl.lockf
+
+    def lock_late(fd: int, operation: int) -> None:
+        os.unlink(path)
+        left_behind(tmp_path, "1-ab-1", "b")
+        lock(fd, operation)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fcntl, "lockf", lock_late)
+        with pytest.raises(Taken):
+            Segment.adopt(path)
+    assert names_in(Segment.adopt(path)) == ["b"]
 
 
 def test_a_link_is_not_followed(tmp_path: Path) -> None:
@@ -139,14 +148,14 @@ def test_a_link_is_not_followed(tmp_path: Path) -> None:
     link = tmp_path / "events-2-ab-1.spool"
     link.symlink_to(target)
     with pytest.raises(OSError):
-        Segment.of_another(link)
+        Segment.adopt(link)
 
 
 def test_what_is_no_file_is_not_taken_over(tmp_path: Path) -> None:
     path = tmp_path / "events-1-ab-1.spool"
     os.mkfifo(path)
-    with pytest.raises(PermissionError):
-        Segment.of_another(path)
+    with pytest.raises(Taken):
+        Segment.adopt(path)
     assert descriptors_in(tmp_path) == []
 
 
@@ -206,14 +215,14 @@ def test_who_takes_a_file_over_goes_on_where_the_last_one_stopped(tmp_path: Path
         assert found is not None
         segment.settle(found[0])
     segment.close()
-    assert names_in(claimed(segment.path)) == ["c"]
+    assert names_in(Segment.adopt(segment.path)) == ["c"]
 
 
 @pytest.mark.parametrize("text", [b"", b"x", b"-1", b"99999999", b"\0" * 21])
 def test_an_offset_that_cannot_be_right_means_the_start(tmp_path: Path, text: bytes) -> None:
     path = left_behind(tmp_path, "1-ab-1", "a")
     path.with_suffix(".offset").write_bytes(text)
-    assert names_in(claimed(path)) == ["a"]
+    assert names_in(Segment.adopt(path)) == ["a"]
 
 
 def test_removing_a_file_removes_its_offset(tmp_path: Path) -> None:
