@@ -90,7 +90,7 @@ def test_an_event_of_a_request_that_was_not_answered_is_neither_due_nor_wrong() 
 
 
 def test_every_row_of_the_design_is_there_with_the_ends_that_it_has() -> None:
-    assert len(ROWS) == 25
+    assert len(ROWS) == 26
     assert all(len(exits_of(row)) >= 7 for row in ROWS.values())
     assert {end for row in ROWS.values() for end in exits_of(row)} == set(EXITS)
 

@@ -128,6 +128,9 @@ def _uwsgis() -> list[Row]:
             replace(uwsgi(name, "--master", *lazy, *mounts), mounts=("/one", "/two"), workers=2 * WORKERS)
             for name, lazy in (("two apps, lazy-apps", ["--lazy-apps"]), ("two apps", []))
         ],
+        replace(
+            uwsgi("default, flag read in the master", "--master", *module), environment={"MATRIX_READS_EARLY": "1"}
+        ),
     ]
 
 

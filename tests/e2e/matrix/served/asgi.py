@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from secrets import token_hex
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -56,6 +57,6 @@ def scope_user(scope: Scope) -> UserContext:
 
 if client is not None and "MATRIX_READS_EARLY" in os.environ:
     client.wait_until_ready(5.0)
-    client.variation(KEYS[0], {"key": "nobody"})  # in the master of a server that preloads
+    client.variation(KEYS[0], UserContext(f"early-{token_hex(4)}"))  # in the master of a server that preloads
 
 app: ASGIApp = answer if client is None else FlagMiddleware(answer, client, scope_user)

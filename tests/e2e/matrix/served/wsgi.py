@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
+from secrets import token_hex
 from typing import TYPE_CHECKING
 
+from flagmw import UserContext
 from flagmw.wsgi import FlagMiddleware
 from tests.e2e.matrix.served.reading import KEYS, Asked, Reads, official_reader, our_client, user_of
 
@@ -50,6 +52,6 @@ def installed() -> WSGIApplication:
 
 if client is not None and "MATRIX_READS_EARLY" in os.environ:
     client.wait_until_ready(5.0)
-    client.variation(KEYS[0], {"key": "nobody"})  # in the master of a server that preloads
+    client.variation(KEYS[0], UserContext(f"early-{token_hex(4)}"))  # in the master of a server that preloads
 
 app = installed()
