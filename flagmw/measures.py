@@ -51,6 +51,11 @@ def _events(read: Callable[[EventCounts], int]) -> Callable[[Status], int | None
     return lambda status: read(status.events) if status.events is not None else None
 
 
+def _age(read: Callable[[Status], float | None]) -> Callable[[Status], float | None]:
+    """Read an age: what happens while it is asked for is now, not in the future."""
+    return lambda status: None if (seconds := read(status)) is None else max(seconds, 0.0)
+
+
 CHOICES = (
     Choice(
         word="state",
@@ -72,19 +77,19 @@ MEASURES = (
         words=("flags", "age"),
         unit="s",
         about="Time since the flags in force arrived",
-        read=lambda status: status.age_s,
+        read=_age(lambda status: status.age_s),
     ),
     Measure(
         words=("revision", "age"),
         unit="s",
         about="Time since the flags in force were known to be the newest",
-        read=lambda status: status.revision_age_s,
+        read=_age(lambda status: status.revision_age_s),
     ),
     Measure(
         words=("heartbeat", "age"),
         unit="s",
         about="Time since the thread that keeps flags current gave a sign of life",
-        read=lambda status: status.heartbeat_age_s,
+        read=_age(lambda status: status.heartbeat_age_s),
     ),
     Measure(
         words=("events", "waiting"),

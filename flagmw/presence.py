@@ -42,6 +42,9 @@ PERIOD_S = 1.0
 
 FIRST_PERIOD_S = 0.1
 
+RETRY_S = 10.0
+"""How often a process tries to make its file where that cannot be done: a disk may have room again."""
+
 STEP_BYTES = 1024
 """Files are filled up with blanks to a multiple of this, and never shrink: no rest of a longer text stays behind."""
 
@@ -96,9 +99,6 @@ class Presence:
     # --- in the thread --------------------------------------------------------------------------------------
 
     def _run(self, stopping: threading.Event) -> None:
-        folder = self._place.open()
-        if folder is None:
-            return
         file: _OwnFile | None = None
         period_s = FIRST_PERIOD_S
         try:
@@ -108,15 +108,17 @@ class Presence:
                 else:
                     if file is not None:
                         file.forget()
-                    file = _OwnFile.make(folder, self._text())
-                    if file is None:
-                        return
-                if stopping.wait(period_s):
+                    file = self._make_file()
+                if stopping.wait(period_s if file is not None else RETRY_S):
                     return
                 period_s = min(period_s * 2, PERIOD_S)
         finally:
             if file is not None:
                 file.remove()
+
+    def _make_file(self) -> _OwnFile | None:
+        folder = self._place.open()
+        return _OwnFile.make(folder, self._text()) if folder is not None else None
 
     def _text(self) -> bytes:
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -189,6 +190,27 @@ def test_a_file_that_somebody_removes_is_made_again(tmp_path: Path) -> None:
         path.unlink()
         until(lambda: pids(tmp_path) == [os.getpid()])
         assert files(tmp_path) != [path]
+
+
+def test_a_folder_that_somebody_removes_is_made_again(tmp_path: Path) -> None:
+    with shown(tmp_path):
+        shutil.rmtree(place_in(tmp_path).path())
+        until(lambda: pids(tmp_path) == [os.getpid()])
+
+
+def test_a_folder_that_cannot_be_used_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("flagmw.presence.RETRY_S", 0.05)
+    tmp_path.chmod(0o755)
+    presence = Presence(place_in(tmp_path), status)
+    presence.start()
+    try:
+        until(lambda: caplog.records)
+        tmp_path.chmod(0o700)
+        until(lambda: pids(tmp_path) == [os.getpid()])
+    finally:
+        presence.close()
 
 
 def test_a_descriptor_that_somebody_else_took_is_left_alone(tmp_path: Path) -> None:
