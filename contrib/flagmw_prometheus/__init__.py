@@ -8,9 +8,9 @@ from __future__ import annotations
 import os
 import threading
 import weakref
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from dataclasses import field as dataclass_field
+from dataclasses import dataclass
 
 from prometheus_client.core import REGISTRY, CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector, CollectorRegistry
@@ -43,8 +43,9 @@ class _Seen:
     """What one client has to tell at one scrape."""
 
     name: str
-    statuses: Sequence[tuple[int, Status]]
-    environment: Environment | None = dataclass_field(default=None)
+    statuses: Sequence[tuple[str, Status]]
+    environment: Environment | None = None
+    silences: Sequence[tuple[str, float]] = ()
 
 
 class FlagCollector(Collector):
@@ -115,11 +116,19 @@ def register(
 def _look(client: Client, registered: _Registered) -> _Seen:
     environment = environment_of(client.provider) if registered.whole_host else None
     if environment is None:
-        return _Seen(name=registered.name, statuses=[(os.getpid(), client.status)])
-    # A process may have two clients of one environment; the labels have room for one.
-    processes = list({process.pid: process for process in environment.processes}.values())
-    statuses = [(process.pid, process.status) for process in processes if process.status is not None]
-    return _Seen(name=registered.name, statuses=statuses, environment=replace(environment, processes=processes))
+        return _Seen(name=registered.name, statuses=[(str(os.getpid()), client.status)])
+    numbers: Counter[int] = Counter()
+    statuses: list[tuple[str, Status]] = []
+    silences: list[tuple[str, float]] = []
+    for process in environment.processes:
+        # A process may have several clients of one environment, such as several apps in one uWSGI worker.
+        numbers[process.pid] += 1
+        number = numbers[process.pid]
+        label = str(process.pid) if number == 1 else f"{process.pid}-{number}"
+        silences.append((label, process.silent_s))
+        if process.status is not None:
+            statuses.append((label, process.status))
+    return _Seen(name=registered.name, statuses=statuses, environment=environment, silences=silences)
 
 
 def _choice(choice: Choice, seen: Sequence[_Seen]) -> Metric:
@@ -128,7 +137,7 @@ def _choice(choice: Choice, seen: Sequence[_Seen]) -> Metric:
         for pid, status in one.statuses:
             current = choice.read(status)
             for value in choice.values:
-                family.add_metric([one.name, str(pid), value], float(value == current))
+                family.add_metric([one.name, pid, value], float(value == current))
     return family
 
 
@@ -140,7 +149,7 @@ def _measure(measure: Measure, seen: Sequence[_Seen]) -> Metric:
         for pid, status in one.statuses:
             value = measure.read(status)
             if value is not None:
-                family.add_metric([one.name, str(pid)], value)
+                family.add_metric([one.name, pid], value)
     return family
 
 
@@ -157,6 +166,6 @@ def _of_hosts(seen: Sequence[_Seen]) -> Iterator[Metric]:
         processes.add_metric([one.name], len(environment.processes))
         revisions.add_metric([one.name], len({status.revision for _, status in one.statuses if status.revision}))
         left.add_metric([one.name], environment.left_bytes)
-        for process in environment.processes:
-            silent.add_metric([one.name, str(process.pid)], process.silent_s)
+        for pid, silent_s in one.silences:
+            silent.add_metric([one.name, pid], silent_s)
     yield from (processes, revisions, silent, left)

@@ -19,7 +19,6 @@ from prometheus_client.parser import text_string_to_metric_families
 from flagmw import Client, ConfigError
 from flagmw.lifecycle.places import StatePlace
 from flagmw.presence import Presence
-from flagmw.processes import environment_of
 from flagmw.providers import FlagFile, Static
 from flagmw.providers.dsn import provider_from_dsn
 from flagmw.status import EventCounts, Role, State
@@ -219,16 +218,15 @@ def test_processes_with_different_flags_are_counted(registry: CollectorRegistry,
         assert registry.get_sample_value("flagmw_revisions", {"client": "default"}) == 2.0
 
 
-def test_a_process_that_has_two_clients_of_one_environment_is_told_once(
-    registry: CollectorRegistry, tmp_path: Path
-) -> None:
+def test_each_client_of_a_process_that_has_two_is_told(registry: CollectorRegistry, tmp_path: Path) -> None:
     client = meeting(tmp_path)
     register(client, registry, whole_host=True)
-    with shown(tmp_path), shown(tmp_path):
-        environment = environment_of(client.provider)
-        assert environment is not None
-        assert len(environment.processes) == 2
-        assert len(scraped(registry)["flagmw_flags"]) == 1
+    first, second = status(events=EventCounts(sent=3)), status(events=EventCounts(sent=4))
+    with shown(tmp_path, first), shown(tmp_path, second), living(tmp_path) as [other]:
+        found = scraped(registry)
+    sent = {dict(labels)["pid"]: number for labels, number in found["flagmw_events_sent_total"].items()}
+    assert sent == {PID: 3.0, f"{PID}-2": 4.0}
+    assert {dict(labels)["pid"] for labels in found["flagmw_silent_seconds"]} == {*sent, str(other.pid)}
 
 
 def test_nobody_is_told_as_none(registry: CollectorRegistry, tmp_path: Path) -> None:
