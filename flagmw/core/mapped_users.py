@@ -58,12 +58,17 @@ def required_text(value: Any, name: str) -> str:
 
 def shown_texts(context: UserContext) -> dict[str, str]:
     """Give everything but the key that a service may be told of a user, as texts by name."""
-    texts = {}
+    texts: dict[str, str] = {}
+    private = context.private
     for name, value in context.values.items():
-        if name not in context.private:
-            text = text_of(value) if name != KEY_SLOT else attribute_in_the_place_of_the_key(context)
-            if text is not None:
-                texts[name] = text
+        if name in private:
+            continue
+        if name == KEY_SLOT:
+            text = attribute_in_the_place_of_the_key(context)
+        else:
+            text = value if value.__class__ is str else text_of(value)
+        if text is not None:
+            texts[name] = text
     return texts
 
 

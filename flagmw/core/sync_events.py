@@ -36,12 +36,13 @@ class SyncEvents:
 
     def exposure(self, exposure: Exposure) -> Sequence[Item]:
         """Write that a user was served variations; nothing for a user without a key."""
-        context = exposure.context
-        pieces = self._pieces(exposure)
+        context, pieces = exposure.context, self._pieces(exposure)
         if not pieces or not context.key:
             return ()
-        timestamp = str(int(exposure.at_s * 1000))
-        return ((KIND, (self._user_text(context) + timestamp.join(pieces)).encode()),)
+        user, user_text = self._user_text.last
+        if user is not context:
+            user_text = self._user_text(context)
+        return ((KIND, (user_text + str(int(exposure.at_s * 1000)).join(pieces)).encode()),)
 
     def about(self, context: UserContext, told: Mapping[str, Any]) -> Sequence[Item]:
         """Write something else about a user; nothing for one without a key."""

@@ -13,7 +13,7 @@ import pytest
 
 from flagmw import UserContext
 from flagmw.core import event_texts
-from flagmw.core.event_texts import OutcomeTexts, Pieces, UserTexts, json_text, members_text, quoted
+from flagmw.core.event_texts import OutcomeTexts, Pieces, UserTexts, json_text, quoted
 from flagmw.core.records import Exposure
 from flagmw.core.snapshot import Outcome
 from flagmw.dialects.hackle import insert_id
@@ -160,37 +160,6 @@ def test_a_default_that_can_change_is_written_each_time() -> None:
 
 
 # --- JSON -------------------------------------------------------------------------------------------------------
-
-MEMBERS = {
-    "text": 'a "quoted" \\ \n \x00 \x7f ä 한 🎉 \ud800',
-    "ключ": "",
-    "small": -1,
-    "large": 10**30,
-    "yes": True,
-    "no": False,
-    "none": None,
-    "fraction": 1e300,
-    "odd": [float("nan"), float("-inf"), -0.0],
-    "list": ("a", 1),
-    "nested": {"a": {"b": []}},
-}
-
-
-def test_a_mapping_is_written_as_the_standard_library_writes_it() -> None:
-    assert members_text(MEMBERS) == json_text(MEMBERS) == json.dumps(MEMBERS)
-    assert members_text({}) == "{}"
-
-
-def test_numbers_and_texts_of_other_types_are_written_as_the_standard_library_writes_them() -> None:
-    class Text(str):
-        __slots__ = ()
-
-    class Number(int):
-        def __repr__(self) -> str:
-            return "a number"
-
-    odd = {"text": Text("x"), "number": Number(5)}
-    assert members_text(odd) == json.dumps(odd)
 
 
 def test_a_text_is_written_as_the_standard_library_writes_it() -> None:

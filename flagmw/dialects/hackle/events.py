@@ -14,13 +14,21 @@ from itertools import chain
 from typing import Any
 
 from flagmw.context import UserContext
-from flagmw.core.event_texts import OutcomeTexts, Pieces, UserTexts, json_text, members_text, quoted
+from flagmw.core.event_texts import OutcomeTexts, Pieces, UserTexts, json_text, quoted
 from flagmw.core.records import Exposure, Identity, Metric
 from flagmw.dialects.hackle.decisions import Nested, Served, Told
 from flagmw.dialects.hackle.operations import PropertyOperations
 from flagmw.dialects.hackle.remote_config import Configured, requested_type
-from flagmw.dialects.hackle.users import ID, identifiers_of, properties_of
-from flagmw.dialects.hackle.values import is_number, kept_properties
+from flagmw.dialects.hackle.users import FIELDS, ID, identifiers_of, properties_of
+from flagmw.dialects.hackle.values import (
+    MAX_IDENTIFIER_CHARS,
+    MAX_NUMBER,
+    MAX_PROPERTIES,
+    MAX_TEXT_CHARS,
+    is_number,
+    is_property_name,
+    kept_properties,
+)
 from flagmw.dialects.hackle.wire import EVENT_URL, SDK_NAME, SDK_VERSION, request_headers
 from flagmw.frozen import EMPTY
 
@@ -32,6 +40,9 @@ KINDS: Mapping[str, str] = {
 """The list of a body for each kind of item."""
 
 UPDATE_EVENT = "$properties"
+
+SAFE_ATTRIBUTES = MAX_PROPERTIES - len(FIELDS)
+"""A context with no more attributes is within the limits, whatever else it has."""
 
 Item = tuple[str, bytes]
 
@@ -147,22 +158,63 @@ class HackleEvents:
         """Put an event together, of what all events have and its own text; nothing where that could not be written."""
         if not text:
             return ()
+        user, user_text = self._user_text.last
+        if user is not context:
+            user_text = self._user_text(context)
         begin = f'{{"insertId": {quoted(str(self._uuid4()))}, "timestamp": {round(at_s * 1000)}, '
-        return ((kind, (begin + self._user_text(context) + text).encode()),)
+        return ((kind, (begin + user_text + text).encode()),)
 
 
 def _user_text(context: UserContext) -> str:
     """Write what all events of a user have in common; what cannot be JSON is left out of the properties."""
-    identifiers = identifiers_of(context, context.private)
+    properties = _plain_properties(context) or _odd_properties(context)
+    return f'{_identifiers(context)}, "userProperties": {properties}, "hackleProperties": {{}}'
+
+
+def _identifiers(context: UserContext) -> str:
+    key, private = context.key, context.private
+    if not context.identifiers and key and len(key) <= MAX_IDENTIFIER_CHARS and ID not in private:
+        text = quoted(key)
+        return f'"userId": {text}, "identifiers": {{"{ID}": {text}}}'
+    identifiers = identifiers_of(context, private)
+    return f'"userId": {json_text(identifiers.get(ID))}, "identifiers": {json_text(identifiers)}'
+
+
+def _plain_properties(context: UserContext) -> str | None:
+    """Write what `properties_of` gives in one go; None where that is not all texts, integers and booleans within the limits."""
+    attributes, private = context.attributes, context.private
+    if len(attributes) > SAFE_ATTRIBUTES:
+        return None
+    members = []
+    for name, value in attributes.items():
+        if name in private:
+            continue
+        kind = value.__class__
+        if kind is str and len(value) <= MAX_TEXT_CHARS:
+            text = quoted(value)
+        elif kind is bool:
+            text = "true" if value else "false"
+        elif kind is int and -MAX_NUMBER <= value <= MAX_NUMBER:
+            text = repr(value)
+        else:
+            return None
+        if not is_property_name(name):
+            return None
+        members.append(f"{quoted(name)}: {text}")
+    for name, value in (("name", context.name), ("email", context.email), ("country", context.country)):
+        if value is not None and name not in attributes and name not in private:
+            if len(value) > MAX_TEXT_CHARS:
+                return None
+            members.append(f'"{name}": {quoted(value)}')
+    return f"{{{', '.join(members)}}}"
+
+
+def _odd_properties(context: UserContext) -> str:
     properties = properties_of(context, context.private)
     try:
-        shown = members_text(properties)
+        return json_text(properties)
     except Exception:  # the values below names with "$" are anything
-        shown = json_text({name: value for name, value in properties.items() if _is_json(value)})
-    return (
-        f'"userId": {json_text(identifiers.get(ID))}, "identifiers": {members_text(identifiers)}, '
-        f'"userProperties": {shown}, "hackleProperties": {{}}'
-    )
+        return json_text({name: value for name, value in properties.items() if _is_json(value)})
 
 
 def _event_text(fields: Mapping[str, Any], properties: Mapping[str, Any]) -> str:
