@@ -267,15 +267,21 @@ class SharedSource:
         self._upstream = Upstream(source, receiver, self._monotonic, self._bell.set)
         self._upstream.start(self._following.resume)
 
-    def _drop_upstream(self) -> None:
+    def _drop_upstream(self) -> bool:
+        """Let go of the source of one's own; gives whether all that it brought is known."""
         upstream, self._upstream = self._upstream, None
-        if upstream is not None:
-            upstream.stop(STOP_S)
-            if self._receiver is not None:
-                self._following.note_own(self._receiver, upstream)
+        if upstream is None:
+            return True
+        is_idle = upstream.stop(STOP_S)
+        if self._receiver is not None:
+            self._following.note_own(self._receiver, upstream)
+        if self._writer is not None and upstream.take_changes():
+            self._writer.forget()  # the file has not everything that is in force
+        return is_idle
 
     def _restart_upstream(self, receiver: Receiver) -> None:
-        self._drop_upstream()
+        if not self._drop_upstream():
+            self._resign()  # a later leader writes whatever is in force then
         self._start_upstream(receiver)
 
     # --- leading ----------------------------------------------------------------------------------------------

@@ -116,8 +116,12 @@ class Upstream:
             self.has_ended = True
             self._notify()
 
-    def stop(self, timeout_s: float) -> None:
-        """Take nothing more, and wait a little for the thread to end."""
+    def stop(self, timeout_s: float) -> bool:
+        """Take nothing more, and wait a little for the thread to end.
+
+        Returns:
+            Whether no delivery was under way any more, so that all changes are known.
+        """
         is_idle = self._delivering.acquire(timeout=min(timeout_s, CUT_WAIT_S))
         self._is_cut = True
         if is_idle:
@@ -125,6 +129,7 @@ class Upstream:
         if self._background is not None:
             self._background.stop(timeout_s)
             self._background = None
+        return is_idle
 
     @property
     def resume_token(self) -> bytes | None:

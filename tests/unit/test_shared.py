@@ -459,6 +459,35 @@ def test_a_leader_that_stood_still_connects_anew_before_it_beats(tmp_path: Path)
     assert thread.stop(DEADLINE_S)
 
 
+def test_what_came_just_before_a_leader_connects_anew_is_in_the_file_when_it_beats(tmp_path: Path) -> None:
+    hub, clock, numbers = Hub(pushes=False), Clock(), Numbers(has_versions=False)
+    source = SharedSource(hub.source, place_in(tmp_path), pushes=False, monotonic=clock.monotonic, wall_clock=time.time)
+    source.open(numbers)
+    try:
+        until(lambda: source._tick(numbers) or in_file(tmp_path) == b"1")  # type: ignore[func-returns-value]  # it is None
+        hub.put(2)
+        until(lambda: numbers.number == 2)
+        clock.ahead_s += 2.0
+        source._tick(numbers)
+        until(lambda: hub.opened == 2)
+        until(lambda: source._tick(numbers) or beats(tmp_path))  # type: ignore[func-returns-value]  # it is None
+        assert in_file(tmp_path) == b"2"
+    finally:
+        stopping = threading.Event()
+        stopping.set()
+        source.run(stopping)
+
+
+def in_file(folder: Path) -> bytes | None:
+    return read(file_in(folder), None).base if file_in(folder).exists() else None
+
+
+def beats(folder: Path) -> bool:
+    """Tell whether a file says that it is current by the clock that was put forward."""
+    header, _ = read_header(file_in(folder))
+    return header.mark is Mark.BEATING and header.beat > 2
+
+
 # --- once ---------------------------------------------------------------------------------------------------------
 
 
