@@ -251,3 +251,53 @@ def test_a_holder_that_nobody_uses_any_more_is_not_kept_alive() -> None:
     gone = weakref.ref(holder)
     del holder
     assert gone() is None
+
+
+BLIND = """
+    os.register_at_fork = lambda **hooks: None  # as where a server forks in C
+"""
+
+
+def test_a_fork_that_runs_no_hook_does_not_wait_for_its_parents_locks(tmp_path: Path) -> None:
+    found = run(
+        BLIND
+        + """
+    from flagmw.lifecycle.process import PerProcess
+    building, parent = threading.Event(), os.getpid()
+    def build(previous):
+        building.set()
+        if os.getpid() == parent:
+            time.sleep(60)
+        return "built"
+    holder = PerProcess(build)
+    threading.Thread(target=holder.get, daemon=True).start()
+    building.wait(10)
+    print(json.dumps(in_child(holder.get)))
+    """,
+        tmp_path,
+    )
+    assert found == "built"
+
+
+def test_after_a_fork_that_runs_no_hook_flags_and_leaving_are_the_childs_own(tmp_path: Path) -> None:
+    found = run(
+        BLIND
+        + """
+    client = Client(FlagFile(PATH))
+    client.start()
+    leave_a_note()
+    hooks.leave(0.0)
+    def child():
+        inherited = client.variation("f", USER)
+        write(1)
+        changed = until(lambda: client.variation("f", USER) == 1)
+        told = notes()
+        leave_a_note()
+        hooks.leave(20.0)
+        return [inherited, changed, notes() - told]
+    until(notes)
+    print(json.dumps(in_child(child)))
+    """,
+        tmp_path,
+    )
+    assert found == [0, True, 1]
