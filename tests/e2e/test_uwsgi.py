@@ -114,6 +114,18 @@ def test_a_worker_that_leaves_delivers_its_last_events(service: FeatBitServer) -
         host.wait_for_events()
 
 
+def test_no_thread_of_ours_runs_in_the_master(service: FeatBitServer) -> None:
+    """One that runs while a worker is forked hangs that worker now and then."""
+    look = """
+with open("master", "w") as file:
+    file.write(",".join(thread.name for thread in threading.enumerate()))
+"""
+    command = uwsgi("--master", "--processes", "2", "--wsgi-file", "app.py")
+    with running(service, command, files={"app.py": USED_AT_IMPORT + look}) as host:
+        host.wait_for_value(OLD, 2)
+        assert "flagmw" not in (host.folder / "master").read_text()
+
+
 def test_respawned_workers_serve_flags(service: FeatBitServer) -> None:
     """The master has used flags, and a worker would hang if it were forked while a thread of the master runs."""
     command = uwsgi("--master", "--processes", "3", "--wsgi-file", "app.py")
