@@ -89,6 +89,12 @@ class Leadership:
             return False
         return self.is_held and (info.st_dev, info.st_ino) == self._file
 
+    def touch(self) -> None:
+        """Give a sign of life; never raises."""
+        if self._descriptor is not None and self.is_held:
+            with contextlib.suppress(OSError):
+                os.utime(self._descriptor)
+
     def let_go(self) -> None:
         """Give the lock back; in a forked child, only forget it."""
         descriptor, self._descriptor = self._descriptor, None
@@ -102,6 +108,14 @@ class Leadership:
             info = os.fstat(descriptor)
             if (info.st_dev, info.st_ino) == self._file:
                 os.close(descriptor)
+
+    @staticmethod
+    def touched_s(path: Path) -> float:
+        """Tell when whoever holds a lock gave its last sign of life, in Unix time; 0 where nothing tells."""
+        try:
+            return os.stat(path).st_mtime
+        except OSError:
+            return 0.0
 
     @staticmethod
     def _forget_parents(key: str) -> None:

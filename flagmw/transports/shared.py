@@ -48,6 +48,12 @@ TRY_S = 1.0
 GAP_PERIODS = 2.0
 """A leader that did not get to its beat for this long does not know what it has missed."""
 
+BUSY_RATIO = 0.1
+"""A process that used this part of a gap for its own work did not stand still."""
+
+STARTING_S = 15.0
+"""How long a process without flags waits for a leader that is getting them; a large environment may take seconds."""
+
 LEAD_RETRY_S = 2.0
 """How long who cannot write the file leaves leading to others."""
 
@@ -96,7 +102,7 @@ class SharedSource:
         self._receiver: Receiver | None = None
         self._bell = threading.Event()
         self._log_once = LogOnce(logger)
-        self._ticked: tuple[float, float] | None = None
+        self._ticked: tuple[float, float, float] | None = None
         self._following = Following(place, period_s, monotonic, wall_clock)
         self._upstream: Upstream | None = None
         self._leadership: Leadership | None = None
@@ -190,11 +196,12 @@ class SharedSource:
         return min(LOOK_S if has_flags else FIRST_LOOK_S, self._period_s / 4)
 
     def _tick(self, receiver: Receiver) -> None:
-        now, wall_s = self._monotonic(), self._wall_clock()
-        before = self._ticked or (now, wall_s)
-        self._ticked = now, wall_s
-        # The one clock stands still while a machine sleeps, the other does not.
-        if max(now - before[0], wall_s - before[1]) > GAP_PERIODS * self._period_s:
+        now_s = self._monotonic(), self._wall_clock(), time.process_time()
+        passed_s = [now - before for now, before in zip(now_s, self._ticked or now_s, strict=True)]
+        self._ticked = now_s
+        gap_s = max(passed_s[:2])  # the one clock stands still while a machine sleeps, the other does not
+        is_busy = passed_s[2] > BUSY_RATIO * gap_s  # compiling many flags may keep this thread waiting
+        if gap_s > GAP_PERIODS * self._period_s and not is_busy:
             self._take_up(receiver)
         upstream = self._upstream
         if upstream is not None and upstream.has_ended and not upstream.is_refused:
@@ -236,8 +243,17 @@ class SharedSource:
                 following.confirm(receiver)
         if self._is_time_to_try() and self._try_to_lead(receiver):
             return
-        if self._upstream is None and not following.is_fresh and following.is_silent:
+        is_missed = not following.is_fresh and following.is_silent and not self._is_worth_waiting(receiver)
+        if self._upstream is None and is_missed:
             self._start_upstream(receiver)
+
+    def _is_worth_waiting(self, receiver: Receiver) -> bool:
+        """Tell whether there are no flags at all, and a leader that has met with no error yet is getting them."""
+        folder = self._following.folder
+        if receiver.snapshot is not None or folder is None or self._following.silent_s > STARTING_S:
+            return False
+        age_s = self._wall_clock() - Leadership.touched_s(folder / LOCK)
+        return -self._period_s < age_s < 3.0 * self._period_s
 
     def _is_time_to_try(self) -> bool:
         """Tell whether to try to lead: at once where nobody seems to, and now and then where somebody does."""
@@ -318,6 +334,8 @@ class SharedSource:
             return
         try:
             self._write(receiver, writer, upstream)
+            if not writer.has_file and not upstream.has_failed:
+                leadership.touch()
         except AlteredError:
             writer.forget()  # and write a new one
             self._bell.set()

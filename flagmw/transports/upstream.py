@@ -33,6 +33,7 @@ class Upstream:
         agreed_s: when the service was asked that agreed last, by the monotonic clock; None before.
         newest_s: up to when what was brought may be the newest: when it changed last, or was first agreed with, whichever
             came later.
+        has_failed: there was an error, or the source has ended.
         is_refused: the service refuses us, and the source has given up.
         has_ended: nothing more will come.
         has_brought: flags came that were not in force before.
@@ -45,6 +46,7 @@ class Upstream:
         self.agrees = False
         self.agreed_s: float | None = None
         self.newest_s: float | None = None
+        self.has_failed = False
         self.is_refused = False
         self.has_ended = False
         self.has_brought = False
@@ -89,6 +91,7 @@ class Upstream:
             self.is_refused = True
         if delivery.error is not None or not (is_taken or delivery.is_message):
             self.agrees = False
+            self.has_failed = True
         elif is_taken and not delivery.is_stale and self._receiver.snapshot is not None:
             self.agrees = True
             self.agreed_s = arrived_s if delivery.asked_s is None else delivery.asked_s
@@ -113,7 +116,7 @@ class Upstream:
         try:
             self.source.run(stopping)
         finally:
-            self.has_ended = True
+            self.has_ended = self.has_failed = True
             self._notify()
 
     def stop(self, timeout_s: float) -> bool:

@@ -97,12 +97,14 @@ class Hub:
         opened: how many connections were opened so far.
         error: why connections fail; None lets them be.
         pushes: changes are messages of a stream.
+        delay_s: how long the first answer takes.
     """
 
     number: int = 1
     opened: int = 0
     error: TransportError | None = None
     pushes: bool = True
+    delay_s: float = 0.0
     sources: list[HubSource] = field(default_factory=list)
 
     def put(self, number: int) -> None:
@@ -154,6 +156,7 @@ class HubSource:
         self._hub.opened += 1
         self._hub.sources.append(self)
         try:
+            stopping.wait(self._hub.delay_s)
             while not stopping.is_set():
                 self._receiver.deliver(self._delivery())
                 self.news.wait()

@@ -157,3 +157,12 @@ def test_leading_again_and_again_leaves_no_descriptor(tmp_path: Path) -> None:
         lock.let_go()
         lock.let_go()
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_attempts_in_vain_leave_no_descriptor(tmp_path: Path) -> None:
+    lock = Leadership(tmp_path / "lock")
+    with holder(tmp_path / "lock"):
+        before = len(os.listdir("/proc/self/fd"))
+        for _ in range(10):
+            assert not lock.try_to_lead()
+        assert len(os.listdir("/proc/self/fd")) == before

@@ -191,6 +191,17 @@ def test_stopping_takes_no_time_and_leaves_no_connection(tmp_path: Path) -> None
     assert not any(thread.name == "flagmw-upstream" for thread in threading.enumerate())
 
 
+def test_whoever_has_no_flags_waits_for_a_leader_that_is_getting_them(tmp_path: Path) -> None:
+    hub = Hub(delay_s=10 * QUICK_S)
+    with (
+        member(hub, tmp_path, period_s=QUICK_S) as first,
+        member(hub, tmp_path, period_s=QUICK_S) as second,
+    ):
+        for one in (first, second):
+            wait_for_number(one, 1)
+        assert hub.opened == 1
+
+
 # --- first flags --------------------------------------------------------------------------------------------------
 
 
