@@ -19,15 +19,15 @@ from tests.e2e.matrix.services import Arrival, Event, account
 from tests.e2e.matrix.table import findings
 
 CORE = [
-    ("gunicorn sync", "worker SIGKILL", "hackle"),
+    ("gunicorn sync", "SIGKILL at an answer", "hackle"),
     ("gunicorn sync, preload, flag read in the master", "SIGTERM", "featbit"),
     ("gunicorn gthread", "recycling", "hackle"),
     ("gunicorn gevent, preload", "worker SIGKILL", "hackle"),
     ("gunicorn asgi", "master SIGKILL", "featbit"),
     ("gunicorn uvicorn worker", "SIGQUIT", "hackle"),
-    ("uWSGI default", "worker SIGKILL", "hackle"),
+    ("uWSGI default, flag read in the master", "worker SIGKILL", "hackle"),
     ("uWSGI two apps, lazy-apps", "SIGTERM", "hackle"),
-    ("uvicorn, 3 workers", "SIGTERM", "hackle"),
+    ("uvicorn, 3 workers", "SIGKILL at an answer", "hackle"),
     ("granian WSGI", "worker SIGKILL", "hackle"),
     ("hypercorn", "SIGINT", "featbit"),
     ("waitress", "SIGTERM in requests", "hackle"),

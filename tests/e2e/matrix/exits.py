@@ -125,6 +125,16 @@ def worker(number: int) -> Callable[[Scene], str]:
     return strike
 
 
+def kill_at_answer(scene: Scene) -> str:
+    """Have one worker die in the very moment in which its answer is out."""
+    known = scene.who()
+    scene.load.ask_aside("deadly")
+    if scene.row.respawns:
+        return scene.await_successor(known)
+    scene.await_others(AFTERLIFE_S)
+    return ""
+
+
 def kill_master(scene: Scene) -> str:
     """Kill the process that was started; its children are orphans then."""
     scene.running.signal(signal.SIGKILL)
@@ -168,6 +178,7 @@ EXITS: Mapping[str, Callable[[Scene], str]] = {
     "worker SIGTERM": worker(signal.SIGTERM),
     "worker SIGABRT": worker(signal.SIGABRT),
     "worker SIGKILL": worker(signal.SIGKILL),
+    "SIGKILL at an answer": kill_at_answer,
     "master SIGKILL": kill_master,
     "recycling": recycle,
     "time-out": time_out,
@@ -184,6 +195,8 @@ def exits_of(row: Row) -> list[str]:
     if not row.has_master:
         names.remove("master SIGKILL")
     names = [name for name in names if name not in row.has_not]
+    if row.speaks != "http":  # nobody can tell when a result is out
+        names.remove("SIGKILL at an answer")
     if row.workers == 1:  # the same process as the server
         names.remove("worker SIGTERM")
     return names

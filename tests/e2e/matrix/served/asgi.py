@@ -33,10 +33,11 @@ async def answer(scope: Scope, receive: Receive, send: Send) -> None:
     if asked.kind != "streamed":
         headers.append((b"content-length", str(len(body)).encode()))
     await send({"type": "http.response.start", "status": 200, "headers": headers})
-    if asked.kind == "streamed":  # only the last byte tells the other side that the body has come
+    if asked.is_streamed:  # only the last byte tells the other side that the body has come
         await send({"type": "http.response.body", "body": body[:-1], "more_body": True})
         asked.go_on(reads)
         await send({"type": "http.response.body", "body": body[-1:], "more_body": True})
+        asked.end()
         await send({"type": "http.response.body", "body": b""})
     else:
         await send({"type": "http.response.body", "body": body})

@@ -53,7 +53,8 @@ class Asked:
     Attributes:
         user: the key, which no other request has.
         kind: `plain` reads one flag; `several` reads three and tracks a metric; `streamed` does so while it sends its
-            body; `stuck` never comes back, and holds up its thread.
+            body; `deadly` does that, too, and kills its process as soon as the last byte is out; `stuck` never comes back,
+            and holds up its thread.
         hold_s: how long the answer takes.
     """
 
@@ -82,6 +83,15 @@ class Asked:
         reads.is_enabled(KEYS[1])
         reads.config(KEYS[2], DEFAULT)
         reads.track(METRIC, 1)
+
+    @property
+    def is_streamed(self) -> bool:
+        return self.kind in ("streamed", "deadly")
+
+    def end(self) -> None:
+        """Do what is done when the last byte is out."""
+        if self.kind == "deadly":
+            os.kill(os.getpid(), signal.SIGKILL)
 
     def answer(self, value: Any, mount: str = "") -> bytes:
         """Write the answer."""

@@ -28,11 +28,10 @@ def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[
         time.sleep(asked.hold_s)
     body = asked.answer(value, environ.get("SCRIPT_NAME", ""))
     headers = [("Content-Type", "application/json")]
-    if asked.kind == "streamed":
-        start_response("200 OK", headers)
-        return streamed(asked, reads, body)
-    start_response("200 OK", [*headers, ("Content-Length", str(len(body)))])
-    return [body]
+    if asked.kind != "streamed":
+        headers.append(("Content-Length", str(len(body))))
+    start_response("200 OK", headers)
+    return streamed(asked, reads, body) if asked.is_streamed else [body]
 
 
 def streamed(asked: Asked, reads: Reads, body: bytes) -> Iterator[bytes]:
@@ -40,6 +39,7 @@ def streamed(asked: Asked, reads: Reads, body: bytes) -> Iterator[bytes]:
     yield body[:-1]
     asked.go_on(reads)
     yield body[-1:]
+    asked.end()
 
 
 def installed() -> WSGIApplication:
