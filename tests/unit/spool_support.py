@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import resource
 import signal
@@ -121,18 +120,13 @@ def full_disk(room_bytes: int = 0) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def c_fork() -> int:
-    """Fork as uWSGI does, without any hook of Python's."""
-    return int(ctypes.PyDLL(None).fork())
-
-
-def in_child(action: Callable[[], object], fork: Callable[[], int] = os.fork) -> int:
+def in_child(action: Callable[[], object]) -> int:
     """Run something in a forked child.
 
     Returns:
         0 when it gave something true, 1 for something false, 2 for an exception.
     """
-    child = fork()
+    child = os.fork()
     if child == 0:
         code = 2
         try:

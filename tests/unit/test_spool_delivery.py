@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from flagmw.events.adoption import SCAN_INTERVAL_S
 from flagmw.events.batches import Encoder
 from flagmw.events.delivery import DeliverySink
 from flagmw.events.posting import FIRST_PAUSE_S, Session
-from flagmw.lifecycle import threads
+from flagmw.lifecycle import hooks, threads
 from flagmw.lifecycle.places import StatePlace
 from flagmw.once import LogOnce
 from flagmw.status import EventCounts
@@ -28,7 +28,6 @@ from tests.unit.event_support import Answered, NamingWire, Posted, ScriptedSessi
 from tests.unit.shipping_support import FLUSH_INTERVAL_S, World
 from tests.unit.spool_support import (
     adoption_in,
-    c_fork,
     descriptors_in,
     files_in,
     full_disk,
@@ -332,9 +331,16 @@ def test_the_last_delivery_takes_no_longer_than_it_may(root: Path) -> None:
 # --- forks ------------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture(params=["with hooks", "without hooks"])
+def _forks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forks that Python sees, and such as uWSGI's, which it does not."""
+    if request.param == "without hooks":
+        monkeypatch.setattr(hooks, "_in_child", [])
+
+
 @FORKS
-@pytest.mark.parametrize("fork", [os.fork, c_fork])
-def test_a_child_writes_nothing_for_its_parents_sink(root: Path, fork: Callable[[], int]) -> None:
+@pytest.mark.usefixtures("_forks")
+def test_a_child_writes_nothing_for_its_parents_sink(root: Path) -> None:
     session = ScriptedSession()
     with closing(sink_in(root, session)) as sink:
         expose(sink, "a")
@@ -344,14 +350,14 @@ def test_a_child_writes_nothing_for_its_parents_sink(root: Path, fork: Callable[
             sink.take_all([exposure("c")])
             return sink.flush(1.0) and sink.close(1.0) and sink.counts() == EventCounts()
 
-        assert in_child(use, fork) == 0
+        assert in_child(use) == 0
         assert sink.flush(5.0)
     assert session.names == ["a"]
 
 
 @FORKS
-@pytest.mark.parametrize("fork", [os.fork, c_fork])
-def test_a_child_has_a_file_of_its_own_and_its_parents_stays_owned(root: Path, fork: Callable[[], int]) -> None:
+@pytest.mark.usefixtures("_forks")
+def test_a_child_has_a_file_of_its_own_and_its_parents_stays_owned(root: Path) -> None:
     session = ScriptedSession()
     with closing(sink_in(root, session)) as sink:
         expose(sink, "a")
@@ -363,7 +369,7 @@ def test_a_child_has_a_file_of_its_own_and_its_parents_stays_owned(root: Path, f
             expose(own, "b")
             return len(files_in(folder)) == 2 and len(descriptors_in(folder)) == 1 and own.counts().adopted == 0
 
-        assert in_child(use, fork) == 0
+        assert in_child(use) == 0
         assert sink.flush(5.0)
         assert session.names == ["a"]
         with closing(sink_in(root, session)) as other:
