@@ -429,6 +429,15 @@ def test_two_clients_of_one_process_deliver_their_own_events(root: Path) -> None
     assert (first_session.names, second_session.names) == (["a", "c"], ["b"])
 
 
+@FORKS
+def test_opening_a_second_client_of_the_process_leaves_the_first_its_lock(root: Path) -> None:
+    first_session, second_session = ScriptedSession(), ScriptedSession()
+    with closing(sink_in(root, first_session)) as first, closing(sink_in(root, second_session)) as second:
+        expose(first, "a")
+        second.open()
+        assert in_child(lambda: not adoption_in(folder_of(root)).scan()) == 0
+
+
 def test_spoilt_lines_are_counted_among_the_dropped(root: Path) -> None:
     left_now(root, '"a"', tail=b"garbage\n")
     with closing(sink_in(root, ScriptedSession())) as sink:

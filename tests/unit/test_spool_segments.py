@@ -143,6 +143,23 @@ def test_a_file_that_was_removed_meanwhile_is_not_taken_over(tmp_path: Path, mon
     assert names_in(Segment.adopt(path)) == ["b"]
 
 
+def test_a_new_file_that_an_adopter_removes_before_it_is_locked_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "events-1-ab-1.spool"
+    lock = fcntl.lockf
+
+    def lock_late(fd: int, operation: int) -> None:
+        os.unlink(path)
+        lock(fd, operation)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fcntl, "lockf", lock_late)
+        with pytest.raises(FileExistsError):
+            Segment.create(path)
+    assert descriptors_in(tmp_path) == []
+
+
 def test_a_link_is_not_followed(tmp_path: Path) -> None:
     target = left_behind(tmp_path, "1-ab-1", "a")
     link = tmp_path / "events-2-ab-1.spool"
