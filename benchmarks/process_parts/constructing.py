@@ -18,7 +18,7 @@ from tests.services.featbit_server import FeatBitServer
 from tests.services.featureflag_co_server import FeatureFlagCoServer
 from tests.services.hackle_server import HackleServer
 
-ROUNDS = 5
+ROUNDS = 3
 QUICK_ROUNDS = 1
 GOAL_MS = 50.0
 OFFICIAL_S = 30.0

@@ -29,7 +29,7 @@ READY_S = 100.0
 AGREED_S = 2.0
 """So long after the first flags a worker has met the others, looked at their file and heard from the service."""
 
-HEADS = ["4 workers", "forked MB", "in use MB", "collected MB", "first answer ms"]
+HEADS = ["4 workers", "forked MB", "in sync MB", "in use MB", "collected MB", "first answer ms"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,13 +84,14 @@ def _work(client: Client, flags: int, agreed_s: float, ends: int, end: int, pipe
     until_s = time.monotonic() + agreed_s
     wait_for(lambda: time.monotonic() > until_s and client.status.heartbeat_age_s is not None)
     assert client.status.flags == flags, client.status
+    synced_mb = own_mb()
     draw = Random(os.getpid())
     for number in range(EVALUATIONS):
         user = {"key": f"u-{number % 1_000}", "name": "Ana", "country": "de", "age": 30}
         client.variation(f"flag-{draw.randrange(flags):05d}", user, None)
     used_mb = own_mb()
     gc.collect()
-    pipe.send((forked_mb, used_mb, own_mb(), first_ms))
+    pipe.send((forked_mb, synced_mb, used_mb, own_mb(), first_ms))
     os.read(ends, 1)  # until the master closes its end, or is gone
 
 

@@ -13,6 +13,9 @@ from flagmw.core.snapshot import Outcome
 MAX_KEPT_CHARS = 1_000_000
 """How much text is kept for outcomes; when it is more, writing begins anew."""
 
+MAX_KEPT_NAMES = 500
+"""The same for the names of attributes."""
+
 UNCHANGING = frozenset({type(None), bool, int, float, str})
 """Types of defaults that are as they were as long as they are the same object; callers mostly write them as literals."""
 
@@ -24,6 +27,28 @@ json_text = JSONEncoder().encode
 
 quoted = encode_basestring_ascii
 """The same for a str, at a tenth of the price."""
+
+
+class NameTexts(dict[str, str]):
+    """Gives what is written of a name, which mostly is one of a few that the application uses: `texts[name]`.
+
+    Args:
+        write: makes the text of a name.
+    """
+
+    __slots__ = ("_write",)
+
+    def __init__(self, write: Callable[[str], str]) -> None:
+        super().__init__()
+        self._write = write
+
+    def __missing__(self, name: str) -> str:
+        """Write a name that is new, and forget all others when they are too many."""
+        text = self._write(name)
+        if len(self) >= MAX_KEPT_NAMES:
+            self.clear()
+        self[name] = text
+        return text
 
 
 class UserTexts:

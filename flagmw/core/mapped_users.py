@@ -1,4 +1,4 @@
-"""Users as the clients of featureflag.co and FeatBit read them from mappings, and what their events tell of users.
+"""Users as the clients of featureflag.co and FeatBit read them from mappings.
 
 Source: featureflag.co reference, section 8; FeatBit reference, section 7; vectors `user:*`.
 """
@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from flagmw.context import UserContext
-from flagmw.core.properties import KEY_SLOT, attribute_in_the_place_of_the_key, text_of
 from flagmw.core.snapshot import Outcome, failed
 from flagmw.core.syncing import WORDS
 from flagmw.errors import ContextError
@@ -54,22 +53,6 @@ def required_text(value: Any, name: str) -> str:
     if not isinstance(value, str) or not value.strip():
         raise ContextError(f"the user's {name} must be a str that is not blank")
     return value
-
-
-def shown_texts(context: UserContext) -> dict[str, str]:
-    """Give everything but the key that a service may be told of a user, as texts by name."""
-    texts: dict[str, str] = {}
-    private = context.private
-    for name, value in context.values.items():
-        if name in private:
-            continue
-        if name == KEY_SLOT:
-            text = attribute_in_the_place_of_the_key(context)
-        else:
-            text = value if value.__class__ is str else text_of(value)
-        if text is not None:
-            texts[name] = text
-    return texts
 
 
 def taken_texts(user: Any, taken: frozenset[str], *, takes_booleans: bool) -> dict[str, Any]:

@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from flagmw.context import UserContext
-from flagmw.core.event_texts import OutcomeTexts, Pieces, UserTexts, json_text, quoted
+from flagmw.core.event_texts import NameTexts, OutcomeTexts, Pieces, UserTexts, json_text, quoted
+from flagmw.core.properties import KEY_SLOT, attribute_in_the_place_of_the_key, text_of
 from flagmw.core.records import Exposure
 
 KIND = "track"
@@ -52,19 +53,34 @@ class SyncEvents:
         return ((KIND, (self._user_text(context) + rest).encode()),)
 
 
-def customized(texts: Mapping[str, str], built_in: frozenset[str]) -> str:
-    """Write the member of a user that has all further properties.
+def member_names(built_in: frozenset[str]) -> NameTexts:
+    """Make what gives the begin of each further property of a user; nothing for those with members of their own.
 
     Args:
-        texts: by name.
-        built_in: lower-case names of those that have members of their own.
+        built_in: their lower-case names.
     """
-    shown = [
-        f'{{"name": {quoted(name)}, "value": {quoted(text)}}}'
-        for name, text in texts.items()
-        if name.lower() not in built_in
-    ]
+    return NameTexts(lambda name: "" if name.lower() in built_in else f'{{"name": {quoted(name)}, "value": ')
+
+
+def customized(context: UserContext, begins: NameTexts) -> str:
+    """Write the member of a user that has all further properties that a service may be told of."""
+    private, shown = context.private, []
+    for name, value in context.values.items():
+        begin = begins[name]
+        if not begin or name in private:
+            continue
+        if name == KEY_SLOT:
+            text = attribute_in_the_place_of_the_key(context)
+        else:
+            text = value if value.__class__ is str else text_of(value)
+        if text is not None:
+            shown.append(f"{begin}{quoted(text)}}}")
     return f'"customizedProperties": [{", ".join(shown)}]'
+
+
+def shown_text(context: UserContext, name: str) -> str:
+    """Give one of a context's fields as a service may be told of it; empty where it may not, or there is none."""
+    return text_of(context.values.get(name)) or "" if name not in context.private else ""
 
 
 def body_of(items: Sequence[Item]) -> bytes:

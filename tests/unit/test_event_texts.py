@@ -13,7 +13,7 @@ import pytest
 
 from flagmw import UserContext
 from flagmw.core import event_texts
-from flagmw.core.event_texts import OutcomeTexts, Pieces, UserTexts, json_text, quoted
+from flagmw.core.event_texts import NameTexts, OutcomeTexts, Pieces, UserTexts, json_text, quoted
 from flagmw.core.records import Exposure
 from flagmw.core.snapshot import Outcome
 from flagmw.dialects.hackle import insert_id
@@ -157,6 +157,28 @@ def test_a_default_that_can_change_is_written_each_time() -> None:
     assert texts(exposure(served, default=default))[2] == "['x']"
     default.append("y")
     assert texts(exposure(served, default=default))[2] == "['x', 'y']"
+
+
+# --- names ------------------------------------------------------------------------------------------------------
+
+
+def test_a_name_is_written_once() -> None:
+    asked: list[str] = []
+
+    def write(name: str) -> str:
+        asked.append(name)
+        return name.upper()
+
+    texts = NameTexts(write)
+    assert [texts[name] for name in ("a", "b", "a")] == ["A", "B", "A"]
+    assert asked == ["a", "b"]
+
+
+def test_names_that_are_kept_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(event_texts, "MAX_KEPT_NAMES", 3)
+    texts = NameTexts(str.upper)
+    assert [texts[name] for name in "abcdefga"] == list("ABCDEFGA")
+    assert len(texts) <= 3
 
 
 # --- JSON -------------------------------------------------------------------------------------------------------

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from flagmw.context import UserContext
-from flagmw.core.mapped_users import shown_texts, taken_texts
+from flagmw.core.mapped_users import taken_texts
+from flagmw.core.sync_events import customized, member_names, shown_text
 from flagmw.core.text_values import boolean_word, json_value, kinds_of
 
 
@@ -110,4 +112,14 @@ def test_what_is_shown_of_a_user_leaves_out_what_is_private_and_what_is_no_text(
         attributes={"age": 30, "tags": ["x"], "request": "r", "targetingKey": "mine"},
         private=frozenset({"email", "request"}),
     )
-    assert shown_texts(context) == {"age": "30", "device": "d-1", "country": "de", "targetingKey": "mine"}
+    shown = json.loads(f"{{{customized(context, member_names(frozenset({'device'})))}}}")["customizedProperties"]
+    assert {member["name"]: member["value"] for member in shown} == {
+        "age": "30",
+        "country": "de",
+        "targetingKey": "mine",
+    }
+
+
+def test_a_field_that_is_private_or_missing_is_shown_as_an_empty_text() -> None:
+    context = UserContext("u-1", name="Ana", email="a@b.c", attributes={"age": 3}, private=frozenset({"email"}))
+    assert [shown_text(context, name) for name in ("name", "email", "country", "age")] == ["Ana", "", "", "3"]

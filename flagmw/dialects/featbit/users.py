@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from flagmw.context import UserContext
 from flagmw.core.event_texts import quoted
-from flagmw.core.mapped_users import NAMED_SELF, mapping_of, required_text, shown_texts, taken_texts
-from flagmw.core.sync_events import customized
+from flagmw.core.mapped_users import NAMED_SELF, mapping_of, required_text, taken_texts
+from flagmw.core.sync_events import customized, member_names, shown_text
 from flagmw.frozen import FrozenDict
 
 BUILT_IN = frozenset({"key", "keyid", "name"})
+_MEMBERS = member_names(BUILT_IN)
 
 
 def read_user(user: object) -> UserContext:
@@ -33,7 +34,6 @@ def read_user(user: object) -> UserContext:
 
 def event_user(context: UserContext) -> str:
     """Give what events tell of a user, as JSON; private attributes stay here."""
-    texts = shown_texts(context)
     key = quoted(context.key or "")
-    name = texts.get("name")
-    return f'{{"keyId": {key}, "name": {quoted(name) if name else key}, {customized(texts, BUILT_IN)}}}'
+    name = shown_text(context, "name")
+    return f'{{"keyId": {key}, "name": {quoted(name) if name else key}, {customized(context, _MEMBERS)}}}'

@@ -10,11 +10,12 @@ from typing import Any
 
 from flagmw.context import UserContext
 from flagmw.core.event_texts import quoted
-from flagmw.core.mapped_users import NAMED_SELF, mapping_of, required_text, shown_texts, taken_texts
-from flagmw.core.sync_events import customized
+from flagmw.core.mapped_users import NAMED_SELF, mapping_of, required_text, taken_texts
+from flagmw.core.sync_events import customized, member_names, shown_text
 from flagmw.frozen import FrozenDict
 
 BUILT_IN = frozenset({"key", "keyid", "name", "email", "country"})
+_MEMBERS = member_names(BUILT_IN)
 
 
 def read_user(user: object) -> UserContext:
@@ -41,9 +42,8 @@ def _optional(mapping: Mapping[str, Any], name: str) -> str | None:
 
 def event_user(context: UserContext) -> str:
     """Give what events tell of a user, as JSON; private attributes stay here."""
-    texts = shown_texts(context)
-    name, email, country = [quoted(texts.get(field, "")) for field in ("name", "email", "country")]
+    name, email, country = [quoted(shown_text(context, field)) for field in ("name", "email", "country")]
     return (
         f'{{"keyId": {quoted(context.key or "")}, "userName": {name}, "email": {email}, "country": {country}, '
-        f"{customized(texts, BUILT_IN)}}}"
+        f"{customized(context, _MEMBERS)}}}"
     )

@@ -14,7 +14,7 @@ from itertools import chain
 from typing import Any
 
 from flagmw.context import UserContext
-from flagmw.core.event_texts import OutcomeTexts, Pieces, UserTexts, json_text, quoted
+from flagmw.core.event_texts import NameTexts, OutcomeTexts, Pieces, UserTexts, json_text, quoted
 from flagmw.core.records import Exposure, Identity, Metric
 from flagmw.dialects.hackle.decisions import Nested, Served, Told
 from flagmw.dialects.hackle.operations import PropertyOperations
@@ -31,6 +31,8 @@ from flagmw.dialects.hackle.values import (
 )
 from flagmw.dialects.hackle.wire import EVENT_URL, SDK_NAME, SDK_VERSION, request_headers
 from flagmw.frozen import EMPTY
+
+_NAMES = NameTexts(lambda name: f"{quoted(name)}: " if is_property_name(name) else "")
 
 KINDS: Mapping[str, str] = {
     "exposure": "exposureEvents",
@@ -198,9 +200,10 @@ def _plain_properties(context: UserContext) -> str | None:
             text = repr(value)
         else:
             return None
-        if not is_property_name(name):
+        begin = _NAMES[name]
+        if not begin:
             return None
-        members.append(f"{quoted(name)}: {text}")
+        members.append(begin + text)
     for name, value in (("name", context.name), ("email", context.email), ("country", context.country)):
         if value is not None and name not in attributes and name not in private:
             if len(value) > MAX_TEXT_CHARS:
