@@ -14,7 +14,7 @@ from flagmw.errors import TransportError
 from flagmw.lifecycle.places import StatePlace
 from flagmw.lifecycle.threads import Background
 from flagmw.status import Role
-from flagmw.transports import Delivery, Receiver
+from flagmw.transports import Delivery, Receiver, Source
 from flagmw.transports.following import FILE
 from flagmw.transports.shared import SharedSource
 from tests.unit.support import until
@@ -119,6 +119,12 @@ class Hub:
         for source in list(self.sources):
             source.news.set()
 
+    def end(self) -> None:
+        """Let all sources end, as they would by a defect."""
+        for source in list(self.sources):
+            source.is_ending = True
+            source.news.set()
+
     @property
     def connections(self) -> int:
         """How many sources are connected."""
@@ -143,6 +149,7 @@ class HubSource:
         self._hub = hub
         self._receiver: Receiver | None = None
         self.news = threading.Event()
+        self.is_ending = False
 
     def open(self, receiver: Receiver) -> None:
         self._receiver = receiver
@@ -157,7 +164,7 @@ class HubSource:
         self._hub.sources.append(self)
         try:
             stopping.wait(self._hub.delay_s)
-            while not stopping.is_set():
+            while not stopping.is_set() and not self.is_ending:
                 self._receiver.deliver(self._delivery())
                 self.news.wait()
                 self.news.clear()
@@ -200,13 +207,20 @@ def member(hub: Hub, folder: Path, numbers: Numbers | None = None, period_s: flo
     """Run a shared source."""
     source = SharedSource(hub.source, place_in(folder), pushes=hub.pushes, period_s=period_s)
     numbers = numbers or Numbers(has_versions=hub.pushes)
+    with receiving(source, numbers) as thread:
+        yield Member(source, numbers, thread)
+
+
+@contextmanager
+def receiving(source: Source, numbers: Numbers) -> Iterator[Background]:
+    """Run any source in a thread, as a client does."""
     source.open(numbers)
     thread = Background("flagmw-test", source.run, source.wake)
     thread.start()
     try:
-        yield Member(source, numbers, thread)
+        yield thread
     finally:
-        thread.stop(DEADLINE_S)
+        assert thread.stop(DEADLINE_S)
 
 
 @contextmanager

@@ -32,7 +32,7 @@ from tests.unit.network_support import (
     frame,
     running,
 )
-from tests.unit.shared_support import Hub, Numbers, file_in, place_in
+from tests.unit.shared_support import Hub, Numbers, file_in, place_in, receiving
 from tests.unit.stream_support import saying, stream
 from tests.unit.support import until
 
@@ -175,7 +175,7 @@ def test_flags_that_the_host_shares_precede_the_bootstrap_document(tmp_path: Pat
     assert numbers.seen == [3]  # nobody has written anything yet
 
     source = SharedSource(hub.source, place_in(tmp_path), pushes=True)
-    with running(source, Numbers()):  # type: ignore[arg-type]  # a receiver
+    with receiving(source, Numbers()):
         until(file_in(tmp_path).exists)
     numbers = Numbers()
     BootstrappedSource(b"3", SharedSource(hub.source, place_in(tmp_path), pushes=True)).open(numbers)
@@ -186,7 +186,7 @@ def test_bootstrap_flags_are_never_shared(tmp_path: Path) -> None:
     hub = Hub(error=TransportError("the hub is down"))
     numbers = Numbers()
     source = BootstrappedSource(b"3", SharedSource(hub.source, place_in(tmp_path), pushes=True, period_s=0.05))
-    with running(source, numbers):  # type: ignore[arg-type]  # a receiver
+    with receiving(source, numbers):
         until(lambda: source.role is Role.LEADER)
         assert numbers.number == 3
         assert not file_in(tmp_path).exists()
@@ -205,7 +205,7 @@ def test_bootstrap_flags_are_no_place_to_resume_from() -> None:
         peer.send(frame(b"7"))
         peer.hold()
 
-    with RawServer(serve) as server, running(BootstrappedSource(b"3", stream(server)), Numbers()):  # type: ignore[arg-type]  # a receiver
+    with RawServer(serve) as server, receiving(BootstrappedSource(b"3", stream(server)), Numbers()):
         until(lambda: heard == [b"everything"])
 
 

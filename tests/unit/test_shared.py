@@ -7,6 +7,8 @@ import shutil
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,6 @@ from flagmw.core.documents import Document
 from flagmw.errors import AuthError, TransportError
 from flagmw.lifecycle.leadership import Leadership
 from flagmw.lifecycle.places import StatePlace
-from flagmw.lifecycle.threads import Background
 from flagmw.status import Role
 from flagmw.transports import Delivery
 from flagmw.transports.shared import LOCK, SharedSource
@@ -32,6 +33,7 @@ from tests.unit.shared_support import (
     member,
     pair,
     place_in,
+    receiving,
     wait_for_number,
     wait_for_role,
 )
@@ -163,7 +165,7 @@ def test_a_leader_that_leaves_is_followed_by_another_at_once(tmp_path: Path) -> 
     hub = Hub()
     with pair(hub, tmp_path, 2.0) as (first, second):
         first.stop()
-        assert until(lambda: second.source.role is Role.LEADER) < 1.0
+        assert until(lambda: second.source.role is Role.LEADER) < 0.4  # sooner than it would try anyway
         hub.put(2)
         wait_for_number(second, 2)
 
@@ -300,11 +302,11 @@ def test_whoever_is_alone_does_not_go_back_to_older_flags(tmp_path: Path) -> Non
     with member(hub, tmp_path, period_s=QUICK_S) as one:
         wait_for_number(one, 9)
         with Beating(tmp_path, 5, as_of_s=old_s) as leader:
-            hub.put(10)
-            wait_for_number(one, 10)
             beat = read_header(file_in(tmp_path))[0].beat
             until(lambda: read_header(file_in(tmp_path))[0].beat > beat + 10)
-            assert (one.source.role, one.numbers.number) == (Role.ALONE, 10)
+            assert (one.source.role, one.numbers.number) == (Role.ALONE, 9)
+            hub.put(10)
+            wait_for_number(one, 10)
             leader.say(11)
             leader.as_of_s = None
             wait_for_role(one, Role.FOLLOWER)
@@ -325,6 +327,24 @@ def test_a_leader_whose_connection_is_broken_does_not_beat(tmp_path: Path) -> No
         wait_for_number(follower, 2)
         wait_for_role(follower, Role.FOLLOWER)
         until(lambda: hub.connections == 1)
+
+
+def test_a_leader_whose_thread_is_held_up_does_not_beat(tmp_path: Path) -> None:
+    hub = Hub()
+    with pair(hub, tmp_path, QUICK_S) as (_, follower):
+        (source,) = hub.sources
+        source.heartbeat_s = time.monotonic() - 10.0
+        wait_for_role(follower, Role.ALONE)
+        source.heartbeat_s = None
+        wait_for_role(follower, Role.FOLLOWER)
+
+
+def test_a_lock_that_was_removed_is_taken_anew(tmp_path: Path) -> None:
+    with pair(Hub(), tmp_path, QUICK_S) as members:
+        lock = place_in(tmp_path).path() / LOCK
+        lock.unlink()
+        until(lock.exists)
+        until(lambda: sorted(one.source.role for one in members) == [Role.FOLLOWER, Role.LEADER])
 
 
 def test_a_refused_secret_is_refused_to_each_one_and_nobody_beats(tmp_path: Path) -> None:
@@ -455,34 +475,58 @@ class Clock:
 
 def test_a_leader_that_stood_still_connects_anew_before_it_beats(tmp_path: Path) -> None:
     hub, clock = Hub(), Clock()
-    numbers = Numbers()
     source = SharedSource(
         hub.source, place_in(tmp_path), pushes=True, period_s=QUICK_S, monotonic=clock.monotonic, wall_clock=time.time
     )
-    source.open(numbers)
-    thread = Background("flagmw-test", source.run, source.wake)
-    thread.start()
-    until(lambda: hub.opened == 1 and file_in(tmp_path).exists())
-    clock.ahead_s += 3 * QUICK_S
-    until(lambda: hub.opened == 2)
-    until(lambda: hub.connections == 1)
-    assert source.role is Role.LEADER
-    assert thread.stop(DEADLINE_S)
+    with receiving(source, Numbers()):
+        until(lambda: hub.opened == 1 and file_in(tmp_path).exists())
+        clock.ahead_s += 3 * QUICK_S
+        until(lambda: hub.opened == 2)
+        until(lambda: hub.connections == 1)
+        assert source.role is Role.LEADER
 
 
 def test_what_came_just_before_a_leader_connects_anew_is_in_the_file_when_it_beats(tmp_path: Path) -> None:
     hub, clock, numbers = Hub(pushes=False), Clock(), Numbers(has_versions=False)
-    source = SharedSource(hub.source, place_in(tmp_path), pushes=False, monotonic=clock.monotonic, wall_clock=time.time)
-    source.open(numbers)
-    try:
-        until(lambda: source._tick(numbers) or in_file(tmp_path) == b"1")  # type: ignore[func-returns-value]  # it is None
+    with by_hand(hub, tmp_path, clock, numbers) as tick:
+        until(lambda: tick() and in_file(tmp_path) == b"1")
         hub.put(2)
         until(lambda: numbers.number == 2)
         clock.ahead_s += 2.0
-        source._tick(numbers)
+        tick()
         until(lambda: hub.opened == 2)
-        until(lambda: source._tick(numbers) or beats(tmp_path))  # type: ignore[func-returns-value]  # it is None
+        until(lambda: tick() and beats(tmp_path))
         assert in_file(tmp_path) == b"2"
+
+
+def test_a_leader_that_was_busy_keeps_its_connection(tmp_path: Path) -> None:
+    hub, clock = Hub(), Clock()
+    with by_hand(hub, tmp_path, clock, Numbers()) as tick:
+        until(lambda: tick() and in_file(tmp_path) == b"1")
+        clock.ahead_s += 1.0
+        ending_s = time.process_time() + 0.5
+        while time.process_time() < ending_s:
+            pass
+        tick()
+        hub.put(2)
+        until(lambda: tick() and list(read(file_in(tmp_path), None).messages) == [b"2"])
+        assert hub.opened == 1
+
+
+@contextmanager
+def by_hand(hub: Hub, folder: Path, clock: Clock, numbers: Numbers) -> Iterator[Callable[[], bool]]:
+    """Run a shared source step by step; gives the function that makes one."""
+    source = SharedSource(
+        hub.source, place_in(folder), pushes=hub.pushes, monotonic=clock.monotonic, wall_clock=time.time
+    )
+    source.open(numbers)
+
+    def tick() -> bool:
+        source._tick(numbers)
+        return True
+
+    try:
+        yield tick
     finally:
         stopping = threading.Event()
         stopping.set()
@@ -530,38 +574,51 @@ def test_fetching_has_the_stale_flags_where_nobody_answers(tmp_path: Path) -> No
 class ResumableSource(HubSource):
     """A source that says from where another can go on: from the number that it brought last."""
 
-    resumed: list[bytes]
-
-    def __init__(self, hub: Hub, resumed: list[bytes]) -> None:
+    def __init__(self, hub: Hub, resumed: list[bytes | None]) -> None:
         super().__init__(hub)
         self._number = hub.number
-        self.resumed = resumed
+        self._resumed = resumed
+        self._token: bytes | None = None
 
     @property
     def resume_token(self) -> bytes | None:
         return b"after " + str(self._number).encode()
 
     def resume(self, token: bytes) -> None:
-        self.resumed.append(token)
+        self._token = token
+
+    def run(self, stopping: threading.Event) -> None:
+        self._resumed.append(self._token)
+        super().run(stopping)
+
+
+def resumable(hub: Hub, folder: Path, resumed: list[bytes | None]) -> SharedSource:
+    return SharedSource(lambda: ResumableSource(hub, resumed), place_in(folder), pushes=hub.pushes, period_s=QUICK_S)
 
 
 def test_the_next_leader_is_told_from_where_to_go_on(tmp_path: Path) -> None:
-    hub = Hub(number=7)
-    resumed: list[bytes] = []
-    sources = [
-        SharedSource(lambda: ResumableSource(hub, resumed), place_in(tmp_path), pushes=False, period_s=QUICK_S)
-        for _ in range(2)
-    ]
-    for count, source in enumerate(sources):
-        numbers = Numbers()
-        source.open(numbers)
-        assert numbers.number == (7 if count else 0)
-        thread = Background("flagmw-test", source.run, source.wake)
-        thread.start()
-        until(lambda: numbers.number == 7 and file_in(tmp_path).exists())  # noqa: B023  # at once
-        until(lambda: hub.opened == count + 1 and read(file_in(tmp_path), None).resume is not None)  # noqa: B023  # at once
-        assert thread.stop(DEADLINE_S)
-    assert resumed == [b"after 7"]
+    hub = Hub(number=7, pushes=False)
+    resumed: list[bytes | None] = []
+    for count in (1, 2):
+        numbers = Numbers(has_versions=False)
+        with receiving(resumable(hub, tmp_path, resumed), numbers):
+            until(lambda: hub.opened == count and file_in(tmp_path).exists())  # noqa: B023  # at once
+            until(lambda: read(file_in(tmp_path), None).resume is not None)
+    assert resumed == [None, b"after 7"]
+
+
+def test_nobody_goes_on_from_a_place_that_its_own_source_has_left(tmp_path: Path) -> None:
+    hub = Hub(number=9, pushes=False)
+    resumed: list[bytes | None] = []
+    place_in(tmp_path).open()
+    SnapshotWriter(file_in(tmp_path)).replace([b"5"], (), b"after 5", Mark.RESIGNED, time.time())
+    numbers = Numbers(has_versions=False)
+    source = resumable(hub, tmp_path, resumed)
+    with receiving(source, numbers):
+        until(lambda: numbers.number == 9)
+        hub.end()
+        until(lambda: hub.opened == 2)
+    assert resumed == [b"after 5", None]
 
 
 def test_a_place_shows_nothing_of_its_identity(tmp_path: Path) -> None:
