@@ -462,7 +462,8 @@ def test_what_is_dropped_is_told_once_a_minute_with_a_count(tmp_path: Path, capl
 def test_the_oldest_events_make_room_for_newer_ones_and_are_counted(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    spool = spool_in(tmp_path, room=room_in(tmp_path, max_bytes=20_000))
+    rings: list[int] = []
+    spool = spool_in(tmp_path, room=room_in(tmp_path, max_bytes=20_000), ring=lambda: rings.append(1))
     names = names_of(3_000)
     most_bytes = 0
     for name in names:
@@ -471,6 +472,7 @@ def test_the_oldest_events_make_room_for_newer_ones_and_are_counted(
     assert 10_000 < most_bytes <= 20_000
     assert len(spool) + spool.dropped() == 3_000
     assert spool.evicted() == spool.dropped()
+    assert len(rings) > spool._number, "the thread is woken, which tells of it"
     spool.tidy()
     assert "there is no room for more" in caplog.text
     left = drained(spool)
