@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -11,12 +12,15 @@ from pathlib import Path
 from flagmw.core.documents import Document
 from flagmw.core.snapshot import Snapshot, make_snapshot
 from flagmw.errors import TransportError
+from flagmw.lifecycle.leadership import Leadership
 from flagmw.lifecycle.places import StatePlace
 from flagmw.lifecycle.threads import Background
 from flagmw.status import Role
 from flagmw.transports import Delivery, Receiver, Source
 from flagmw.transports.following import FILE
-from flagmw.transports.shared import SharedSource
+from flagmw.transports.shared import LOCK, SharedSource
+from flagmw.transports.snapshot_file import Mark
+from flagmw.transports.snapshot_writer import SnapshotWriter
 from tests.unit.support import until
 
 CALM_S = 0.3
@@ -26,6 +30,7 @@ QUICK_S = 0.06
 """A period so short that a test can wait for three beats to be missed."""
 
 DEADLINE_S = 10.0
+DOWN = TransportError("the hub is down")
 
 
 class Numbers:
@@ -240,3 +245,50 @@ def wait_for_role(one: Member, role: Role) -> None:
 
 def wait_for_number(one: Member, number: int) -> None:
     until(lambda: one.numbers.number == number)
+
+
+def write(folder: Path, number: int, mark: Mark = Mark.BEATING, as_of_s: float | None = None) -> SnapshotWriter:
+    """Write the file as another process would."""
+    place_in(folder).open()
+    writer = SnapshotWriter(file_in(folder))
+    writer.replace([str(number).encode()], (), None, mark, time.time() if as_of_s is None else as_of_s)
+    return writer
+
+
+class Beating:
+    """Another process that leads: it holds no lock, which nobody asks for as long as it beats."""
+
+    def __init__(self, folder: Path, number: int, as_of_s: float | None = None) -> None:
+        self.as_of_s = as_of_s
+        self.writer = write(folder, number, as_of_s=as_of_s)
+        self._ending = threading.Event()
+        self._messages: list[bytes] = []
+        self._thread = threading.Thread(target=self._beat)
+
+    def __enter__(self) -> Beating:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        self._ending.set()
+        self._thread.join()
+
+    def say(self, number: int) -> None:
+        self._messages.append(str(number).encode())
+
+    def _beat(self) -> None:
+        while not self._ending.wait(QUICK_S / 4):
+            messages, self._messages = self._messages, []
+            as_of_s = time.time() if self.as_of_s is None else self.as_of_s
+            self.writer.update(messages, None, Mark.BEATING, as_of_s)
+
+
+def lead_elsewhere(folder: Path) -> Leadership:
+    """Hold the lock in this process without beating, so that nobody else leads."""
+    place_in(folder).open()
+    lock = Leadership(place_in(folder).path() / LOCK)
+    assert lock.try_to_lead()
+    return lock
