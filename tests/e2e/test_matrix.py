@@ -6,13 +6,16 @@ on, and each test waits for its own.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from tests.e2e.matrix.drill import Result, drill
 from tests.e2e.matrix.exits import EXITS, exits_of
+from tests.e2e.matrix.running import Running
 from tests.e2e.matrix.served.words import METRIC
 from tests.e2e.matrix.servers import ROWS
 from tests.e2e.matrix.services import Arrival, Event, account
@@ -88,6 +91,24 @@ def test_a_repeat_counts_twice_with_a_service_that_has_no_ids() -> None:
 def test_an_event_of_a_request_that_was_not_answered_is_neither_due_nor_wrong() -> None:
     found = account({ONE}, [Arrival(ONE, "a"), Arrival(OTHER, "b")])
     assert (found.due, found.lost, found.twice) == (1, [], [])
+
+
+def test_orphans_of_a_server_are_found_and_ended(tmp_path: Path) -> None:
+    script = "import os, time; os.fork() and os._exit(0); time.sleep(60)"
+    running = Running(lambda _: [sys.executable, "-c", script], {}, tmp_path / "log")
+    try:
+        assert running.await_end(10.0)
+        assert len(running.pids()) == 1
+    finally:
+        running.kill_all()
+    assert running.pids() == []
+
+
+def test_a_server_that_ends_at_its_start_fails_the_run_with_what_it_said(tmp_path: Path) -> None:
+    running = Running(lambda _: [sys.executable, "-c", "raise SystemExit('no such app')"], {}, tmp_path / "log")
+    assert running.await_end(10.0)
+    with pytest.raises(AssertionError, match="no such app"):
+        running.check()
 
 
 def test_every_row_of_the_design_is_there_with_the_ends_that_it_has() -> None:
