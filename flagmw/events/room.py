@@ -94,10 +94,9 @@ class Room:
                         found.append(File(path, stem, number, identity, info.st_size, info.st_mtime))
                 elif entry.name.endswith(OFFSET_SUFFIX):
                     offsets.append(self.folder / entry.name)
-        known = {file.path.stem for file in found}
         for path in offsets:
             # A file is there before its offset, and no name comes twice.
-            if path.stem not in known and not os.path.lexists(path.with_suffix(".spool")):
+            if not os.path.lexists(path.with_suffix(".spool")):
                 with contextlib.suppress(OSError):
                     os.unlink(path)
         return sorted(found, key=lambda file: (file.changed_s, file.stem, file.number))

@@ -392,6 +392,16 @@ def test_a_folder_in_which_no_file_can_be_made_keeps_events_in_memory(tmp_path: 
     assert drained(spool) == ["a", "b", "c"]
 
 
+def test_a_file_that_reaches_a_limit_of_the_process_is_replaced(tmp_path: Path) -> None:
+    spool = spool_in(tmp_path, capacity=20)
+    names = names_of(100)
+    with full_disk(120):
+        put(spool, *names)
+    assert len(files_in(tmp_path)) > 5
+    assert spool.dropped() == 0
+    assert drained(spool) == names
+
+
 def test_after_a_file_could_not_be_made_it_is_not_tried_for_each_event(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

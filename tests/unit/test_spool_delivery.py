@@ -27,6 +27,7 @@ from flagmw.status import EventCounts
 from tests.unit.event_support import Answered, NamingWire, Posted, ScriptedSession, exposure, identity, metric
 from tests.unit.shipping_support import FLUSH_INTERVAL_S, World
 from tests.unit.spool_support import (
+    NOW_S,
     adoption_in,
     descriptors_in,
     files_in,
@@ -162,6 +163,31 @@ def test_an_outage_neither_loses_nor_reorders_events(root: Path) -> None:
         assert sink.counts().sent == 500
     assert list(dict.fromkeys(session.names)) == names
     assert len(session.names) == 500 + 3 * 50
+
+
+def test_a_flush_does_not_call_delivered_what_made_room_for_others(root: Path) -> None:
+    asked, may_go_on = threading.Event(), threading.Event()
+
+    def hold(posted: Posted) -> Answered:
+        asked.set()
+        assert may_go_on.wait(20)
+        return Answered()
+
+    session = ScriptedSession(hold)
+    sink = DeliverySink(
+        NamingWire(max_items=10), lambda: session, place=place_in(root), max_spool_bytes=20_000, flush_interval_s=LONG_S
+    )
+    with closing(sink):
+        expose(sink, *[f"a{place}" for place in range(100)])
+        assert asked.wait(5)
+        flushed: list[bool] = []
+        flusher = threading.Thread(target=lambda: flushed.append(sink.flush(60.0)))
+        flusher.start()
+        until(lambda: sink._shipper is not None and sink._shipper._flushes)
+        expose(sink, *[f"b{place}" for place in range(2_000)])
+        may_go_on.set()
+        flusher.join(20)
+    assert flushed == [False]
 
 
 def test_without_a_folder_events_wait_in_memory(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -546,6 +572,20 @@ def test_an_idle_process_looks_for_what_others_leave(tmp_path: Path) -> None:
     world.run()
     assert world.session.names[-1] == "y"
     assert all(wait is not None and wait <= SCAN_INTERVAL_S for wait in world.waits)
+
+
+def test_the_bounds_are_kept_while_the_service_is_away(tmp_path: Path) -> None:
+    world = world_in(tmp_path, *[500] * 30).put("a")
+    dropped: list[int] = []
+
+    def leave_old() -> None:
+        left_behind(tmp_path, "2-ab-1", '"y"', '"z"', changed_s=NOW_S - 2e9)
+
+    world.events[1] = leave_old
+    world.events[9] = lambda: dropped.append(world.counts.dropped)
+    world.events[10] = world.stopping.set
+    world.run()
+    assert dropped == [2]
 
 
 def test_an_event_of_ones_own_waits_a_flush_interval_beside_those_of_others(tmp_path: Path) -> None:
