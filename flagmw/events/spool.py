@@ -122,7 +122,7 @@ class SpoolBuffer:
                     self._replace(appender)
             else:
                 self._remember(appender, lines, entries, written)
-        return len(self._taken) + self._since + 1
+        return len(self._taken) + self._since or 1
 
     def _begin(self) -> Appender | None:
         """Begin with a file if there is none; None when that cannot be done."""
