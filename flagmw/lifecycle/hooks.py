@@ -93,13 +93,17 @@ def is_over() -> bool:
 
 
 def forks_blindly() -> bool:
-    """Tell whether this process is uWSGI's master, whose own threads would hang its workers.
+    """Tell whether this process is about to fork uWSGI's workers, which its own threads would hang.
 
     It forks them without Python: a thread that runs at that moment keeps the interpreter's lock in the child, for
-    ever (seen in 15 of 300 starts with a thread that woke every 20 ms).
+    ever (seen in 15 of 300 starts with a thread that woke every 20 ms). That is the master; without one it is the
+    process that imports the app, which then becomes the first worker.
     """
     uwsgi: Any = _uwsgi()
-    return uwsgi is not None and uwsgi.masterpid() == os.getpid()
+    if uwsgi is None:
+        return False
+    master = uwsgi.masterpid()
+    return bool(master == os.getpid() if master else uwsgi.worker_id() == 0)
 
 
 def begin() -> None:

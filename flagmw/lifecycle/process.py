@@ -38,12 +38,13 @@ class PerProcess(Generic[T]):
             parent's after a fork.
     """
 
-    __slots__ = ("__weakref__", "_build", "_generation", "_locks", "state")
+    __slots__ = ("__weakref__", "_build", "_early", "_generation", "_locks", "state")
 
     def __init__(self, build: Callable[[T | None], T]) -> None:
         self._build = build
         self._locks: dict[int, threading.Lock] = {}
         self._generation = 0
+        self._early = NOBODY
         self.state: tuple[int, T] | None = None
         _holders.add(self)
 
@@ -57,7 +58,15 @@ class PerProcess(Generic[T]):
     def peek(self) -> T | None:
         """Give this process's object if there is one."""
         state = self.state
-        return state[1] if state is not None and state[0] == os.getpid() else None
+        is_mine = state is not None and (state[0] == os.getpid() or self._is_early(os.getpid()))
+        return state[1] if state is not None and is_mine else None
+
+    def _is_early(self, pid: int) -> bool:
+        """Tell whether the object was built by a process that is about to fork, for itself, without threads.
+
+        uWSGI's first worker may have been that process, and must build anew without having another id.
+        """
+        return self._early == pid and hooks.forks_blindly()
 
     def rebuild(self) -> T:
         """Build this process's object anew."""
@@ -77,11 +86,13 @@ class PerProcess(Generic[T]):
         # A lock per process id: an inherited one may be held by a thread that the child does not have.
         with self._locks.setdefault(pid, threading.Lock()):
             state = self.state
-            if state is not None and state[0] == pid and not anew:
+            if state is not None and (state[0] == pid or self._is_early(pid)) and not anew:
                 return state[1]
             value = self._build(state[1] if state is not None else None)
             self._generation = hooks.generation()
-            self.state = (pid, value)
+            is_early = hooks.forks_blindly()
+            self._early = pid if is_early else NOBODY
+            self.state = (NOBODY if is_early else pid, value)
             for other in [known for known in list(self._locks) if known != pid]:
                 self._locks.pop(other, None)
             return value

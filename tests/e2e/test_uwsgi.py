@@ -52,6 +52,7 @@ MODES = {
     "preloaded": (3, ["--master", "--processes", "3", "--wsgi-file", "app.py"]),
     "lazy-apps": (3, ["--master", "--lazy-apps", "--processes", "3", "--wsgi-file", "app.py"]),
     "no-master": (3, ["--processes", "3", "--wsgi-file", "app.py"]),
+    "one process": (1, ["--wsgi-file", "app.py"]),
     "threads": (2, ["--master", "--processes", "2", "--threads", "4", "--wsgi-file", "app.py"]),
 }
 ENDED_WELL = (0, 30)
