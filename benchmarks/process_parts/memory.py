@@ -45,7 +45,8 @@ class Way:
 WAYS = (
     Way(name="warm() and gc.freeze() in the master", freezes=True),
     Way(name="warm() in the master"),
-    Way(name="warm() in the master, shared=False", shared=False),
+    Way(name="the first, with shared=False", freezes=True, shared=False),
+    Way(name="the second, with shared=False", shared=False),
     Way(name="not preloaded", warms=False),
 )
 

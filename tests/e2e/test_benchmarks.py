@@ -59,7 +59,8 @@ PROCESS_ROWS = {
     "memory": (
         "warm() and gc.freeze() in the master",
         "warm() in the master",
-        "warm() in the master, shared=False",
+        "the first, with shared=False",
+        "the second, with shared=False",
         "not preloaded",
     ),
     "constructing": ("FeatBit", "FeatBit, polling", "featureflag.co", "Hackle"),
