@@ -13,7 +13,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
-from random import random
+from random import Random
 
 from flagmw.core.records import Exposure, Identity, Metric
 from flagmw.events import EventWire, Record
@@ -55,7 +55,7 @@ class DeliverySink:
         exit_timeout_s: how long the process's end may be held up by the last delivery.
         wall_clock: gives Unix time.
         monotonic: the clock for everything that is measured.
-        random: spreads the pauses between tries; gives a number in [0, 1).
+        random: spreads the pauses between tries; gives a number in [0, 1). None makes one that is this process's own.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class DeliverySink:
         exit_timeout_s: float = 1.0,
         wall_clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
-        random: Callable[[], float] = random,
+        random: Callable[[], float] | None = None,
     ) -> None:
         self._pid = os.getpid()
         self._wire = wire
@@ -85,7 +85,7 @@ class DeliverySink:
             exit_timeout_s=exit_timeout_s,
             wall_clock=wall_clock,
             monotonic=monotonic,
-            random=random,
+            random=random or Random().random,  # noqa: S311  # spreads waits, keeps no secret
         )
         self._log_once = LogOnce(logger)
         self._bell = Bell()

@@ -5,11 +5,12 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import random
 import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,7 @@ def sink_in(
     capacity: int = 1_000,
     max_items: int = 50,
     identity: str = "secret",
+    random: Callable[[], float] | None = lambda: 0.5,
 ) -> DeliverySink:
     return DeliverySink(
         NamingWire(max_items=max_items),
@@ -71,7 +73,7 @@ def sink_in(
         flush_interval_s=interval_s,
         capacity=capacity,
         place=place_in(root, identity),
-        random=lambda: 0.5,
+        random=random,
     )
 
 
@@ -142,6 +144,27 @@ def test_a_full_batch_is_delivered_without_waiting(root: Path) -> None:
             sink.take_all([exposure(name) for name in "abc"])
             until(lambda turn=turn: sink.counts().sent == 3 * turn + 3)  # type: ignore[misc]  # a bound loop variable
     assert session.bodies == [["a", "b", "c"]] * 5
+
+
+def test_threads_that_have_the_first_events_at_once_share_one_file_and_one_thread(root: Path) -> None:
+    session = ScriptedSession()
+    before = event_threads()
+    with closing(sink_in(root, session)) as sink:
+        barrier = threading.Barrier(8)
+
+        def produce(name: str) -> None:
+            barrier.wait(10)
+            expose(sink, name)
+
+        producers = [threading.Thread(target=produce, args=(name,)) for name in "abcdefgh"]
+        for producer in producers:
+            producer.start()
+        for producer in producers:
+            producer.join(10)
+        assert event_threads() == before + 1
+        assert len(files_in(folder_of(root))) == 1
+        assert sink.flush(5.0)
+    assert sorted(session.names) == list("abcdefgh")
 
 
 def test_refused_metrics_of_a_request_take_no_other_event_with_them(root: Path) -> None:
@@ -615,3 +638,22 @@ def test_nothing_of_a_closed_sink_stays_open(root: Path) -> None:
     assert sink.close(5.0)
     assert descriptors_in(folder) == []
     assert sys.getrefcount(sink) < 10
+
+
+@FORKS
+def test_processes_that_were_forked_without_hooks_spread_their_waits_each_in_its_own_way(root: Path) -> None:
+    def first_draw() -> float:
+        return sink_in(root, ScriptedSession(), random=None)._pace.random()
+
+    read, write = os.pipe()
+    state = random.getstate()
+
+    def tell() -> bool:
+        random.setstate(state)  # as a child inherits it
+        return bool(os.write(write, f"{first_draw()}\n".encode()))
+
+    assert [in_child(tell), in_child(tell)] == [0, 0]
+    draws = os.read(read, 1_000).split()
+    os.close(read)
+    os.close(write)
+    assert len(set(draws)) == 2
