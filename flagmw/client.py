@@ -68,6 +68,7 @@ class Client:
         self._log_once = LogOnce(logger)
         self._created = time.time()
         self._warmed: Snapshot | None = None
+        self._ending: weakref.finalize[Any, Client] | None = None
         self._processes = PerProcess(_runtime_builder(weakref.ref(self)))
 
     def build_runtime(self, inherited: Snapshot | None) -> Runtime:
@@ -75,7 +76,10 @@ class Client:
         active = not self._offline and not self._closed
         inherited = inherited if inherited is not None else self._warmed
         runtime = Runtime(self._provider, inherited, self._callbacks, active=active)
-        weakref.finalize(self, runtime.ask_to_stop).atexit = False
+        if self._ending is not None:
+            self._ending.detach()  # it would keep what is the parent's, after a fork
+        self._ending = weakref.finalize(self, runtime.ask_to_stop)
+        self._ending.atexit = False
         return runtime
 
     @property

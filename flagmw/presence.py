@@ -42,6 +42,9 @@ PERIOD_S = 1.0
 
 FIRST_PERIOD_S = 0.1
 
+TIDY_INTERVAL_S = 30.0
+"""How often the files of processes that were killed are removed."""
+
 RETRY_S = 10.0
 """How often a process tries to make its file where that cannot be done: a disk may have room again."""
 
@@ -62,11 +65,22 @@ class Presence:
     Args:
         place: where the processes of the host meet.
         describe: tells how this process is doing; called from the thread, a few times per second at most.
+        tidy: removes the files of processes that are gone from the folder; called from the thread now and then.
+        tidy_interval_s: how often.
     """
 
-    def __init__(self, place: StatePlace, describe: Callable[[], Status]) -> None:
+    def __init__(
+        self,
+        place: StatePlace,
+        describe: Callable[[], Status],
+        tidy: Callable[[Path], object] | None = None,
+        *,
+        tidy_interval_s: float = TIDY_INTERVAL_S,
+    ) -> None:
         self._place = place
         self._describe = describe
+        self._tidy = tidy
+        self._tidy_interval_s = tidy_interval_s
         self._began = time.time()
         self._program = program_name()
         self._background: Background | None = None
@@ -101,8 +115,14 @@ class Presence:
     def _run(self, stopping: threading.Event) -> None:
         file: _OwnFile | None = None
         period_s = FIRST_PERIOD_S
+        tidy_at_s = time.monotonic() + self._tidy_interval_s
+        if stopping.wait(FIRST_PERIOD_S):  # a process that is gone so soon needs not be shown
+            return
         try:
             while True:
+                if time.monotonic() >= tidy_at_s:
+                    tidy_at_s = time.monotonic() + self._tidy_interval_s
+                    self._clear()
                 if file is not None and file.is_there():
                     file.write(self._text())
                 else:
@@ -115,6 +135,14 @@ class Presence:
         finally:
             if file is not None:
                 file.remove()
+
+    def _clear(self) -> None:
+        try:
+            folder = self._place.open()
+            if folder is not None and self._tidy is not None:
+                self._tidy(folder)
+        except Exception:  # as in `_text`
+            logger.debug("looking after the files of processes raised an error", exc_info=True)
 
     def _make_file(self) -> _OwnFile | None:
         folder = self._place.open()

@@ -23,6 +23,7 @@ from flagmw.lifecycle.places import StatePlace
 from flagmw.lifecycle.threads import Background
 from flagmw.once import LogOnce
 from flagmw.presence import Presence
+from flagmw.processes import read_environment
 from flagmw.status import Role, State, Status
 from flagmw.transports import Delivery, Source
 
@@ -126,7 +127,7 @@ class Runtime:
             self._open(source, provider.cache() if active else None)
         place = provider.place() if active else None
         if place is not None:
-            self._presence = Presence(place, self.status)
+            self._presence = Presence(place, self.status, read_environment)
             self._presence.start()
 
     def _open(self, source: Source, cache: Cache | None) -> None:
@@ -142,7 +143,10 @@ class Runtime:
         self._opened = True
         if source.background:
             self._background = Background("flagmw-source", source.run, source.wake)
-            self._background.start()
+            try:
+                self._background.start()
+            except RuntimeError as error:  # no more threads, or the interpreter goes down
+                self.deliver(Delivery(error=TransportError(f"flags are not kept current: {error}")))
 
     # --- taking deliveries ----------------------------------------------------------------------------------
 

@@ -24,7 +24,7 @@ __all__ = ["instrument"]
 
 Callback = Callable[[CallbackOptions], Iterable[Observation]]
 
-_lock = threading.Lock()
+_locks: dict[str, threading.Lock] = {}  # made at the first use: at import gevent may not have put its own in place
 _instruments: weakref.WeakKeyDictionary[MeterProvider, _Instruments] = weakref.WeakKeyDictionary()
 
 
@@ -83,7 +83,7 @@ def instrument(client: Client, meter_provider: MeterProvider | None = None, *, n
     if not isinstance(name, str) or not name:
         raise ConfigError(f"name must be a text that is not empty, got {name!r}")
     provider = get_meter_provider() if meter_provider is None else meter_provider
-    with _lock:
+    with _locks.setdefault("", threading.Lock()):
         instruments = _instruments.get(provider)
         if instruments is None:
             instruments = _instruments[provider] = _Instruments(provider)

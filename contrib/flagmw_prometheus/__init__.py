@@ -27,7 +27,7 @@ __all__ = ["FlagCollector", "register"]
 UNITS = {"s": "_seconds", "By": "_bytes"}
 LABELS = ("client", "pid")
 
-_lock = threading.Lock()
+_locks: dict[str, threading.Lock] = {}  # made at the first use: at import gevent may not have put its own in place
 _collectors: weakref.WeakKeyDictionary[CollectorRegistry, FlagCollector] = weakref.WeakKeyDictionary()
 
 
@@ -103,7 +103,7 @@ def register(
     if not isinstance(name, str) or not name:
         raise ConfigError(f"name must be a text that is not empty, got {name!r}")
     registry = REGISTRY if registry is None else registry
-    with _lock:
+    with _locks.setdefault("", threading.Lock()):
         collector = _collectors.get(registry)
         if collector is None:
             collector = FlagCollector()

@@ -15,19 +15,20 @@ current: Mapping[str, Outcome] = {}
 """By flag key. Replaced, never changed."""
 
 _layers: list[tuple[object, Mapping[str, Outcome]]] = []
-_lock = threading.Lock()
+_locks: dict[str, threading.Lock] = {}
+"""Made at the first use: at import gevent may not have put its own in place yet."""
 
 
 def push(token: object, outcomes: Mapping[str, Outcome]) -> None:
     """Put outcomes in front of all others until `token` is removed."""
-    with _lock:
+    with _locks.setdefault("", threading.Lock()):
         _layers.append((token, outcomes))
         _rebuild()
 
 
 def remove(token: object) -> None:
     """Take away what was pushed with `token`, whatever was pushed since."""
-    with _lock:
+    with _locks.setdefault("", threading.Lock()):
         _layers[:] = [layer for layer in _layers if layer[0] is not token]
         _rebuild()
 

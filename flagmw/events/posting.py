@@ -6,13 +6,13 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from random import random
 from typing import Protocol
 
 from flagmw.errors import TransportError
 from flagmw.events import EventWire
 from flagmw.events.batches import Batch, Verdict, asked_pause_s, verdict_of
 from flagmw.lifecycle.backoff import Backoff
+from flagmw.lifecycle.chance import chance
 from flagmw.once import LogOnce
 
 logger = logging.getLogger("flagmw")
@@ -78,7 +78,7 @@ class Pace:
     exit_timeout_s: float = 1.0
     wall_clock: Callable[[], float] = time.time
     monotonic: Callable[[], float] = time.monotonic
-    random: Callable[[], float] = random
+    random: Callable[[], float] = chance
 
 
 class Outage:

@@ -6,12 +6,12 @@ import time
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from functools import partial
-from random import random
 from typing import Any, Unpack
 
 from flagmw.dialects import Dialect
 from flagmw.dialects.featbit import FeatBitDialect, FeatBitEvents, FeatBitPoll, FeatBitStream, check_env_secret
 from flagmw.events import Sink
+from flagmw.lifecycle.chance import chance
 from flagmw.lifecycle.places import StatePlace
 from flagmw.providers.options import (
     HTTP_SCHEMES,
@@ -101,7 +101,7 @@ class FeatBit:
         return make_source(self.options, service, self.place(), pushes=not self.polling)
 
     def _stream(self) -> Source:
-        wire = FeatBitStream(self.env_secret, self.streaming_url, time.time, random)
+        wire = FeatBitStream(self.env_secret, self.streaming_url, time.time, chance)
         return make_streaming(self.options, wire, self.stream)
 
     def _poll(self) -> Source:

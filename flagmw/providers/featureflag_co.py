@@ -6,7 +6,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from functools import partial
-from random import random
 from typing import Any, Unpack
 
 from flagmw.dialects import Dialect
@@ -17,6 +16,7 @@ from flagmw.dialects.featureflag_co import (
     check_env_secret,
 )
 from flagmw.events import Sink
+from flagmw.lifecycle.chance import chance
 from flagmw.lifecycle.places import StatePlace
 from flagmw.providers.options import (
     HTTP_SCHEMES,
@@ -93,7 +93,7 @@ class FeatureFlagCo:
         return make_source(self.options, self._stream, self.place(), pushes=True)
 
     def _stream(self) -> Source:
-        wire = FeatureFlagCoStream(self.env_secret, self.streaming_uri, time.time, random)
+        wire = FeatureFlagCoStream(self.env_secret, self.streaming_uri, time.time, chance)
         return make_streaming(self.options, wire, self.stream)
 
     def sink(self) -> Sink | None:

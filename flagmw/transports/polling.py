@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import random as chance
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -19,6 +18,7 @@ from traceback import format_tb
 from flagmw.core.documents import Document
 from flagmw.errors import AuthError, ProtocolError, TransportError
 from flagmw.lifecycle.backoff import Backoff
+from flagmw.lifecycle.chance import chance
 from flagmw.line import Interrupted, retry_after_s
 from flagmw.network import Network
 from flagmw.session import Answer, HttpSession
@@ -83,7 +83,7 @@ class PollingSource:
         max_retry_delay_s: float = 60.0,
         max_document_bytes: int = MAX_DOCUMENT_BYTES,
         monotonic: Callable[[], float] = time.monotonic,
-        random: Callable[[], float] = chance.random,
+        random: Callable[[], float] = chance,
     ) -> None:
         self._wire = wire
         self._network = network

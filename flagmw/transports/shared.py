@@ -11,11 +11,11 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
-import random as chance
 import threading
 import time
 from collections.abc import Callable
 
+from flagmw.lifecycle.chance import chance
 from flagmw.lifecycle.leadership import Leadership
 from flagmw.lifecycle.places import StatePlace
 from flagmw.once import LogOnce
@@ -88,7 +88,7 @@ class SharedSource:
         period_s: float = 0.5,
         monotonic: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
-        random: Callable[[], float] = chance.random,
+        random: Callable[[], float] = chance,
     ) -> None:
         self._random = random
         self._make = make

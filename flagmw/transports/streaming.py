@@ -12,7 +12,6 @@ import hashlib
 import logging
 import math
 import os
-import random as chance
 import struct
 import threading
 import time
@@ -26,6 +25,7 @@ from flagmw.core.documents import Document
 from flagmw.core.snapshot import Snapshot
 from flagmw.errors import AuthError, ProtocolError, TransportError
 from flagmw.lifecycle.backoff import Backoff
+from flagmw.lifecycle.chance import chance
 from flagmw.lifecycle.imports import import_optional
 from flagmw.lifecycle.waker import Waker
 from flagmw.line import Interrupted, Line, Overdue, retry_after_s
@@ -94,7 +94,7 @@ class StreamSource:
         max_retry_delay_s: float = 60.0,
         max_message_bytes: int = MAX_MESSAGE_BYTES,
         monotonic: Callable[[], float] = time.monotonic,
-        random: Callable[[], float] = chance.random,
+        random: Callable[[], float] = chance,
     ) -> None:
         self._wire = wire
         self._network = network

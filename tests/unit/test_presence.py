@@ -332,3 +332,22 @@ def test_the_text_of_an_error_is_bounded() -> None:
 def test_a_program_is_named_as_people_know_it(called: list[str], name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", called)
     assert program_name() == name
+
+
+def test_the_folder_is_tidied_again_and_again(tmp_path: Path) -> None:
+    looked: list[Path] = []
+    presence = Presence(place_in(tmp_path), status, looked.append, tidy_interval_s=0.01)
+    presence.start()
+    until(lambda: len(looked) > 2)
+    assert presence.close(5.0)
+    assert set(looked) == {place_in(tmp_path).path()}
+
+
+def test_what_fails_at_tidying_does_not_end_the_telling(tmp_path: Path) -> None:
+    def fail(folder: Path) -> None:
+        raise OSError
+
+    presence = Presence(place_in(tmp_path), status, fail, tidy_interval_s=0.01)
+    presence.start()
+    until(lambda: pids(tmp_path) == [os.getpid()])
+    assert presence.close(5.0)
