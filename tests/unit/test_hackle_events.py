@@ -19,7 +19,7 @@ from flagmw.dialects.hackle import (
     PropertyOperations,
     check_sdk_key,
 )
-from flagmw.dialects.hackle.users import read_user
+from flagmw.dialects.hackle.users import identifiers_of, properties_of, read_user
 from flagmw.events import EventWire
 from flagmw.transports import PollWire
 from tests.services import hackle_workspaces as hackle
@@ -135,6 +135,52 @@ def test_private_names_never_leave_with_changes_of_a_user() -> None:
     event = told(wire().identity(Identity(context=ADULT, operations=operations, at_s=AT_S)))[0]
     assert event["properties"] == {"$set": {"plan": "pro"}, "$unset": {}}
     assert (event["eventTypeKey"], event["value"]) == ("$properties", None)
+
+
+LONG = "x" * 1024
+USERS = {
+    "a key alone": UserContext("u"),
+    "no key": UserContext(identifiers={"$deviceId": "d"}),
+    "a private key": UserContext("u", private=frozenset({"$id"})),
+    "a key of 512 characters": UserContext("x" * 512),
+    "a key of 513 characters": UserContext("x" * 513),
+    "identifiers": UserContext("u", identifiers={"$deviceId": "d", "company": "c", "": "x"}),
+    "all fields": UserContext("u", name="한", email='"e"', country="\ud800"),
+    "fields that are private": UserContext("u", name="n", email="e", private=frozenset({"name"})),
+    "fields that are attributes, too": UserContext("u", name="n", email="e", attributes={"name": "a", "email": None}),
+    "a field that is too long": UserContext("u", name=LONG + "x", email=LONG),
+    "plain attributes": UserContext("u", attributes={"t": LONG, "i": -5, "yes": True, "no": False}),
+    "a text that is too long": UserContext("u", attributes={"t": LONG + "x", "$t": LONG + "x", "i": 1}),
+    "numbers at the limit": UserContext("u", attributes={"i": 2**53, "j": -(2**53)}),
+    "numbers beyond the limit": UserContext("u", attributes={"i": 2**53 + 1, "j": -(2**53) - 1, "k": 1}),
+    "names at the limits": UserContext("u", attributes={"x" * 128: 1, "x" * 129: 2, "": 3}),
+    "other values": UserContext("u", attributes={"f": 1.5, "l": ["a", 1, LONG + "x"], "d": {"a": 1}, "$d": {"a": 1}}),
+    "private attributes": UserContext("u", attributes={"a": 1, "request": {}}, private=frozenset({"request"})),
+    "as many attributes as fit": UserContext("u", name="n", attributes={f"a{number}": 1 for number in range(125)}),
+    "more attributes than fit": UserContext("u", name="n", attributes={f"a{number}": 1 for number in range(130)}),
+    "more than fit with its fields": UserContext(
+        "u", name="n", email="e", attributes=dict.fromkeys(map(str, range(127)), 1)
+    ),
+}
+
+
+@pytest.mark.parametrize("context", USERS.values(), ids=USERS)
+def test_a_user_is_told_within_the_limits_and_as_the_standard_library_writes_it(context: UserContext) -> None:
+    ((_, text),) = wire().metric(metric(context=context))
+    identifiers = identifiers_of(context, context.private)
+    shown = {
+        "insertId": "id",
+        "timestamp": 1700000000124,
+        "userId": identifiers.get("$id"),
+        "identifiers": identifiers,
+        "userProperties": properties_of(context, context.private),
+        "hackleProperties": {},
+        "eventTypeId": 0,
+        "eventTypeKey": "purchase",
+        "value": None,
+        "properties": {},
+    }
+    assert text.decode() == json.dumps(shown)
 
 
 def test_all_events_of_a_call_have_one_time_and_an_id_each() -> None:
