@@ -71,7 +71,10 @@ def fork():
 assert client.warm(20), client.status
 say(is_warm=True)
 sys.stdin.readline()
-children = {fork() for _ in range(count)}
+children = set()
+for _ in range(count):
+    children.add(fork())
+    time.sleep(0.05)  # so that the first answer of one does not wait for the threads of another
 signal.signal(signal.SIGTERM, lambda *_: sys.exit())
 try:
     while True:

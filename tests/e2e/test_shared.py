@@ -44,7 +44,7 @@ def test_the_first_answer_after_the_fork_takes_no_network(tmp_path: Path) -> Non
     took = sorted(worker.first_took_s for worker in workers)
     print(f"\nfirst answer of 8 workers after the fork: {', '.join(f'{1000 * each:.1f}' for each in took)} ms")
     assert [worker.values[0][1] for worker in workers] == [1] * 8
-    assert took[-1] < 0.5  # a core of one's own takes 5 ms; here all of them start at once, beside other tests
+    assert took[-1] < 0.5  # it is a few ms, but other tests may have the cores
 
 
 @pytest.mark.parametrize("name", ["featbit", "hackle"])

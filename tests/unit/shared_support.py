@@ -210,7 +210,7 @@ def file_in(folder: Path) -> Path:
 @contextmanager
 def member(hub: Hub, folder: Path, numbers: Numbers | None = None, period_s: float = CALM_S) -> Iterator[Member]:
     """Run a shared source."""
-    source = SharedSource(hub.source, place_in(folder), pushes=hub.pushes, period_s=period_s)
+    source = SharedSource(hub.source, place_in(folder), pushes=hub.pushes, period_s=period_s, random=lambda: 1.0)
     numbers = numbers or Numbers(has_versions=hub.pushes)
     with receiving(source, numbers) as thread:
         yield Member(source, numbers, thread)
