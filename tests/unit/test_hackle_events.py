@@ -148,6 +148,7 @@ USERS = {
     "all fields": UserContext("u", name="한", email='"e"', country="\ud800"),
     "fields that are private": UserContext("u", name="n", email="e", private=frozenset({"name"})),
     "fields that are attributes, too": UserContext("u", name="n", email="e", attributes={"name": "a", "email": None}),
+    "a field that is an attribute, too": UserContext("u", name="n", attributes={"name": "a"}),
     "a field that is too long": UserContext("u", name=LONG + "x", email=LONG),
     "plain attributes": UserContext("u", attributes={"t": LONG, "i": -5, "yes": True, "no": False}),
     "a text that is too long": UserContext("u", attributes={"t": LONG + "x", "$t": LONG + "x", "i": 1}),
