@@ -148,7 +148,8 @@ class SharedSource:
         following = self._following
         if following.is_fresh and following.is_followed:
             return
-        upstream = Upstream(self._make(), receiver, self._monotonic, _nobody)
+        source, self._first = self._first or self._make(), None
+        upstream = Upstream(source, receiver, self._monotonic, _nobody)
         upstream.source.fetch(upstream, timeout_s)
         following.note_own(receiver, upstream)
 
