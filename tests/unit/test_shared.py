@@ -110,6 +110,7 @@ def test_whoever_follows_confirms_at_each_beat(tmp_path: Path) -> None:
 def test_a_leader_that_leaves_is_followed_by_another_at_once(tmp_path: Path) -> None:
     hub = Hub()
     with pair(hub, tmp_path, 2.0) as (first, second):
+        until(lambda: second.source._try_s > 0.0)  # it has tried for the first time, and will again after 1.5 s
         first.stop()
         assert until(lambda: second.source.role is Role.LEADER) < 0.4  # sooner than it would try anyway
         hub.put(2)
