@@ -67,7 +67,7 @@ def cell(result: Result) -> str:
         return str(result.due)
     if result.lost or result.twice:
         return f"**{len(result.lost)} lost, {len(result.twice)} twice** of {result.due}"
-    return "**bad**"
+    return f"**{result.due}; {result.problem}**" if result.answered and result.problem else "**bad**"
 
 
 def totals(results: Sequence[Result]) -> str:
