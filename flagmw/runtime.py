@@ -270,7 +270,7 @@ class Runtime:
         snapshot, cache = self.snapshot, self._cache
         if cache is None or snapshot is None or snapshot.is_stale or snapshot is self._saved:
             return
-        if not is_last and time.monotonic() < self._save_after_s:
+        if not is_last and (time.monotonic() < self._save_after_s or self._follows()):
             return
         self._save_after_s = time.monotonic() + SAVE_INTERVAL_S
         self._saved = snapshot
@@ -284,6 +284,10 @@ class Runtime:
         except Exception:  # a defect of ours must not end the thread that brings flags
             logger.exception("keeping the flags for the next start raised an error")
             self._cache = None
+
+    def _follows(self) -> bool:
+        """Tell whether another process has these flags as well, and keeps them on disk."""
+        return self._source is not None and self._source.role is Role.FOLLOWER
 
     # --- the first flags, and experiments --------------------------------------------------------------------
 
