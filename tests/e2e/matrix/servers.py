@@ -177,6 +177,7 @@ def _others() -> list[Row]:
                 options={"recycling": ("--max-tasks-per-child", "12"), "time-out": ("--time-limit", "2")},
             ),
             is_patient=True,
+            respawns=False,  # it does, but a child that is killed while it waits for a task holds the lock of all others
             speaks="celery",
         ),
     ]
