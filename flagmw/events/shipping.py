@@ -28,6 +28,9 @@ logger = logging.getLogger("flagmw")
 CLOSING_PAUSE_S = 0.1
 """The bound of pauses while somebody waits for the last delivery."""
 
+BEGIN_S = 0.02
+"""Whoever has started the thread, a request perhaps, goes on before the thread does."""
+
 LEAVING_RATIO = 0.8
 """Which part of the time that a process has for leaving goes to the last events."""
 
@@ -162,6 +165,7 @@ class Shipper:
     def run(self, stopping: threading.Event) -> None:
         """Ship until told to stop, then ship what is left as long as there is time."""
         self._stopping = stopping
+        stopping.wait(BEGIN_S)
         self._flush_at_s = self._pace.monotonic() + self._pace.flush_interval_s
         try:
             is_last = False
