@@ -84,6 +84,7 @@ class Presence:
         self._began = time.time()
         self._program = program_name()
         self._background: Background | None = None
+        self._is_over = False
 
     def start(self) -> None:
         """Begin to show this process; may be called twice."""
@@ -96,9 +97,12 @@ class Presence:
             logger.debug("flagmw status will not show this process: %s", error)
             return
         self._background = background
+        if self._is_over:  # while it was started
+            background.ask_to_stop()
 
     def ask_to_stop(self) -> None:
         """Let the file be removed soon, without waiting."""
+        self._is_over = True
         if self._background is not None:
             self._background.ask_to_stop()
 

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Protocol
 
 from flagmw.core.documents import Document
@@ -128,7 +129,8 @@ class Runtime:
         place = provider.place() if active else None
         if place is not None:
             self._presence = Presence(place, self.status, read_environment)
-            self._presence.start()
+        if self._background is not None:
+            self._start_syncing(self._background)
 
     def _open(self, source: Source, cache: Cache | None) -> None:
         self._source = source
@@ -142,11 +144,19 @@ class Runtime:
         self._cache = cache
         self._opened = True
         if source.background:
-            self._background = Background("flagmw-source", source.run, source.wake)
-            try:
-                self._background.start()
-            except RuntimeError as error:  # no more threads, or the interpreter goes down
-                self.deliver(Delivery(error=TransportError(f"flags are not kept current: {error}")))
+            self._background = Background("flagmw-source", partial(self._sync, source), source.wake)
+
+    def _start_syncing(self, background: Background) -> None:
+        try:
+            background.start()
+        except RuntimeError as error:  # no more threads, or the interpreter goes down
+            self.deliver(Delivery(error=TransportError(f"flags are not kept current: {error}")))
+
+    def _sync(self, source: Source, stopping: threading.Event) -> None:
+        # Here rather than in the first use, which is part of a request.
+        if self._presence is not None and not stopping.is_set():
+            self._presence.start()
+        source.run(stopping)
 
     # --- taking deliveries ----------------------------------------------------------------------------------
 

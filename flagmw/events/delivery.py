@@ -13,7 +13,6 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
-from random import Random
 
 from flagmw.core.records import Exposure, Identity, Metric
 from flagmw.events import EventWire, Record
@@ -26,6 +25,7 @@ from flagmw.events.room import Room
 from flagmw.events.segments import IS_SUPPORTED
 from flagmw.events.shipping import Shipper
 from flagmw.events.spool import SpoolBuffer
+from flagmw.lifecycle.chance import chance
 from flagmw.lifecycle.places import StatePlace
 from flagmw.lifecycle.threads import Background
 from flagmw.once import LogOnce
@@ -55,7 +55,7 @@ class DeliverySink:
         exit_timeout_s: how long the process's end may be held up by the last delivery.
         wall_clock: gives Unix time.
         monotonic: the clock for everything that is measured.
-        random: spreads the pauses between tries; gives a number in [0, 1). None makes one that is this process's own.
+        random: spreads the pauses between tries; gives a number in [0, 1).
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class DeliverySink:
         exit_timeout_s: float = 1.0,
         wall_clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
-        random: Callable[[], float] | None = None,
+        random: Callable[[], float] = chance,
     ) -> None:
         self._pid = os.getpid()
         self._wire = wire
@@ -85,7 +85,7 @@ class DeliverySink:
             exit_timeout_s=exit_timeout_s,
             wall_clock=wall_clock,
             monotonic=monotonic,
-            random=random or Random().random,  # noqa: S311  # spreads waits, keeps no secret
+            random=random,
         )
         self._log_once = LogOnce(logger)
         self._bell = Bell()

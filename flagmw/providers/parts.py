@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
 
 from flagmw.events import EventWire, Sink
 from flagmw.events.delivery import DeliverySink
@@ -59,7 +61,12 @@ def make_place(options: ServiceOptions, service: str, *identity: str) -> StatePl
         service: the flag service, for people who look into the folder.
         *identity: the environment's secret and the service's addresses; only a hash of them is seen.
     """
-    return None if options.offline else StatePlace(options.state_dir, service, identity)
+    return None if options.offline else _place(options.state_dir, service, identity)
+
+
+@lru_cache(maxsize=16)
+def _place(root: Path | None, service: str, identity: tuple[str, ...]) -> StatePlace:
+    return StatePlace(root, service, identity)
 
 
 def make_sink(

@@ -640,9 +640,9 @@ def test_nothing_of_a_closed_sink_stays_open(root: Path) -> None:
 
 
 @FORKS
-def test_processes_that_were_forked_without_hooks_spread_their_waits_each_in_its_own_way(root: Path) -> None:
+def test_processes_that_were_forked_without_hooks_spread_their_waits_each_in_its_own_way() -> None:
     def first_draw() -> float:
-        return sink_in(root, ScriptedSession(), random=None)._pace.random()
+        return DeliverySink(NamingWire(), ScriptedSession)._pace.random()
 
     read, write = os.pipe()
     state = random.getstate()
