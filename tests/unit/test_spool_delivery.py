@@ -65,7 +65,7 @@ def sink_in(
     capacity: int = 1_000,
     max_items: int = 50,
     identity: str = "secret",
-    random: Callable[[], float] | None = lambda: 0.5,
+    random: Callable[[], float] = lambda: 0.5,
 ) -> DeliverySink:
     return DeliverySink(
         NamingWire(max_items=max_items),
