@@ -88,4 +88,5 @@ def test_what_is_wrong_is_told_once_with_the_way_out(tmp_path: Path, caplog: pyt
         for _ in range(3):
             place(tmp_path / "state").open()
     (record,) = caplog.records
-    assert "state_dir" in record.getMessage() and VARIABLE in record.getMessage()
+    assert "state_dir" in record.getMessage()
+    assert VARIABLE in record.getMessage()
