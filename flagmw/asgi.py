@@ -108,15 +108,17 @@ class FlagMiddleware:
             await hold(self._client, self._start_wait_s)
             self._may_hold = False
         flags = Flags(self._client, self._visitors, scope)
-        flags.gather()
+        if kind == "http":  # a websocket may read flags for long without sending anything
+            flags.gather()
         state[STATE_KEY] = flags
         current_flags.set(flags)
 
         def send_with_headers(message: Message) -> Awaitable[None]:
-            if flags.visitor is not None:
-                flags.hand_over()
-                if message["type"] in STARTS:
-                    message = _with_headers(message, flags)
+            kind = message["type"]
+            # What the app still does after its answer may take long.
+            flags.hand_over(is_last=kind == "http.response.body" and not message.get("more_body", False))
+            if kind in STARTS and flags.visitor is not None:
+                message = _with_headers(message, flags)
             return send(message)
 
         watched: Send = send_with_headers

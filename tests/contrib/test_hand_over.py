@@ -148,6 +148,30 @@ def test_a_websocket_hands_over_before_each_message() -> None:
     assert [taken for _, taken, _ in seen] == [[], [1], [1, 1]]
 
 
+def test_what_is_read_after_the_answer_goes_by_itself() -> None:
+    sink = Takings()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+        scope["state"]["flags"].string("banner")
+        assert sink.sizes == [1]
+
+    serve(app, sink, {"type": "http"})
+    assert sink.sizes == [1]
+
+
+def test_a_websocket_that_sends_nothing_hands_over_each_event() -> None:
+    sink = Takings()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        read_two(scope["state"]["flags"])
+        assert sink.sizes == [1, 1]
+
+    serve(app, sink, {"type": "websocket"})
+    assert sink.sizes == [1, 1]
+
+
 def test_the_events_of_an_asgi_request_that_fails_are_handed_over() -> None:
     sink = Takings()
 
