@@ -140,11 +140,12 @@ def marked(mark: str) -> Iterator[int]:
 
 
 def environment_of(added: Mapping[str, str]) -> dict[str, str]:
-    """Give an environment for a process: ours without proxies and settings of flagmw, and what is added."""
+    """Give an environment for a process: ours without proxies and settings of flagmw or Django, and what is added."""
     kept = {
         name: value
         for name, value in os.environ.items()
-        if not name.lower().endswith("_proxy") and not name.startswith(("FLAGMW_", "MATRIX_", "COV_", "PYTEST_"))
+        if not name.lower().endswith("_proxy")
+        and not name.startswith(("FLAGMW_", "DJANGO_", "MATRIX_", "COV_", "PYTEST_"))
     }
     return {**kept, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "C_FORCE_ROOT": "1", **added}
 
