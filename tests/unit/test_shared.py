@@ -6,6 +6,7 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -91,8 +92,11 @@ def test_changes_that_outgrow_the_flags_are_put_together(tmp_path: Path) -> None
 
 
 @pytest.fixture(autouse=True)
-def _long_numbers() -> None:
+def _long_numbers() -> Iterator[None]:
+    before = sys.get_int_max_str_digits()
     sys.set_int_max_str_digits(10_000)
+    yield
+    sys.set_int_max_str_digits(before)
 
 
 def test_whoever_follows_confirms_at_each_beat(tmp_path: Path) -> None:
