@@ -26,12 +26,11 @@ class OfflineSource:
     background = False
     local = True
     awaited = False
+    role = Role.ALONE
+    heartbeat_s: float | None = None
 
     def __init__(self, bootstrap: bytes | Path | None) -> None:
         self._bootstrap = bootstrap
-
-    role = Role.ALONE
-    heartbeat_s: float | None = None
 
     @property
     def agreed_s(self) -> float | None:

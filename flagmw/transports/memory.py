@@ -36,12 +36,11 @@ class MemorySource:
     background = False
     local = True
     awaited = False
+    role = Role.ALONE
+    heartbeat_s: float | None = None
 
     def __init__(self, channel: MemoryChannel) -> None:
         self._channel = channel
-
-    role = Role.ALONE
-    heartbeat_s: float | None = None
 
     @property
     def agreed_s(self) -> float | None:
