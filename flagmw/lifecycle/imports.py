@@ -6,9 +6,11 @@ when it imports the module itself (seen with CPython 3.11). So a fork waits for 
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import threading
+from collections.abc import Iterator
 from types import ModuleType
 
 FORK_WAIT_S = 2.0
@@ -64,3 +66,13 @@ def import_optional(name: str) -> ModuleType | None:
             return importlib.import_module(name)
         except ImportError:
             return None
+
+
+@contextlib.contextmanager
+def hold_forks() -> Iterator[None]:
+    """Have forks wait, for `FORK_WAIT_S` at most, while a library is used whose locks a child must not inherit taken.
+
+    SQLite's are such. What is done inside must be short; a thread may nest it, and import inside.
+    """
+    with _gate.lock():
+        yield

@@ -6,7 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.conformance import featbit_vectors, featureflag_co_vectors, flagd_vectors, hackle_vectors
+from tests.conformance import (
+    featbit_vectors,
+    featureflag_co_vectors,
+    flagd_vectors,
+    hackle_vectors,
+    scavenger_vectors,
+)
 from tests.conformance.conftest import Counts, load
 
 Runner = Callable[[Any, Path], tuple[dict[str, int], list[str]]]
@@ -16,6 +22,7 @@ RUNNERS: dict[str, Runner] = {
     "featureflag_co": featureflag_co_vectors.run,
     "flagd": flagd_vectors.run,
     "hackle": hackle_vectors.run,
+    "scavenger": scavenger_vectors.run,
 }
 
 

@@ -1,0 +1,1 @@
+"""`flagmw usage`: the report, the check for CI, and the scan by itself."""

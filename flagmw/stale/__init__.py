@@ -1,0 +1,1 @@
+"""Flags that may go: where they are read, which branch can no longer run, and which code dies with it."""

@@ -1,0 +1,1 @@
+"""Speaks to a Scavenger collector: bootstrap over HTTP, publications over gRPC, the schedule that it gives."""
