@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 demo: $(VENV)/.demo  ## run an example app: make demo APP=django_shop
 	@$(BIN)/python example_apps/run.py $(APP)
 
-test: $(VENV)/.dev  ## run all tests
+test: $(VENV)/.dev $(VENV)-scavenger/.made  ## run all tests
 	$(BIN)/python -m pytest
 
 matrix: $(VENV)/.dev  ## run every server through every way to end it, and print the table of docs/process-model.md
@@ -22,15 +22,16 @@ lint: $(VENV)/.dev  ## style, types and import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-bench: $(VENV)/.dev  ## print the ratios that docs/benchmarks.md explains
+bench: $(VENV)/.dev $(VENV)-scavenger/.made  ## print the ratios that docs/benchmarks.md explains
 	$(BIN)/python benchmarks/middleware.py
 	$(BIN)/python benchmarks/evaluation.py
 	$(BIN)/python benchmarks/propagation.py
 	$(BIN)/python benchmarks/loading.py
 	$(BIN)/python benchmarks/process.py
+	$(BIN)/python benchmarks/usage.py
 
 clean:
-	rm -rf $(VENV) dist .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-scavenger dist .mypy_cache .ruff_cache .hypothesis
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -45,3 +46,8 @@ $(VENV)/.dev: $(VENV)/bin/python pyproject.toml tests/services/official.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r tests/services/official.txt
 	@touch $@ $(VENV)/.demo
+
+$(VENV)-scavenger/.made: $(VENV)/bin/python tests/services/official_scavenger.txt
+	$(BIN)/python -m venv $(VENV)-scavenger
+	$(VENV)-scavenger/bin/python -m pip install --quiet --disable-pip-version-check -r tests/services/official_scavenger.txt
+	@touch $@

@@ -1,0 +1,13 @@
+from __future__ import annotations
+
+from django.apps import AppConfig
+from django.core.signals import request_finished
+
+
+class BooksConfig(AppConfig):
+    name = "django_library.books"
+
+    def ready(self) -> None:
+        from django_library.books import signals
+
+        request_finished.connect(signals.finished)
