@@ -1,1 +1,167 @@
-"""Counts how often each flag was evaluated to what. Taking a count never waits and takes no lock."""
+"""`Tallies`: how often each flag was evaluated to what and why, counted where flags are read at next to no price.
+
+Counting takes no lock and asks no clock: what was counted before has a counter, whose step CPython takes as a whole.
+Only what appears for the first time costs more. Reading is for one thread at a time, elsewhere. Needs only `evaluation`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Protocol
+
+from flagmw.evaluation import ErrorCode, Reason
+
+NOT_FOUND: str = ErrorCode.FLAG_NOT_FOUND.value
+"""The reason under which keys are counted that are no flag's; all other reasons are those of `Reason`."""
+
+MAX_FLAGS = 10_000
+MAX_UNKNOWN = 1_000
+"""Keys that are no flag's may come from anywhere, such as a request; they must not take the room of the flags."""
+
+MAX_PER_FLAG = 100
+"""A flag has few variations, but a service may invent one for each user."""
+
+MAX_KEY_CHARS = 200
+MAX_VALUE_CHARS = 200
+
+
+class Counted(Protocol):
+    """What an evaluation gave: the part of an outcome that is counted."""
+
+    @property
+    def reason(self) -> Reason:
+        """Why."""
+        ...
+
+    @property
+    def variation(self) -> str | None:
+        """Which variation, None for none."""
+        ...
+
+    @property
+    def value(self) -> Any:
+        """Its value; without meaning when `uses_default`."""
+        ...
+
+    @property
+    def uses_default(self) -> bool:
+        """Whether the caller's default was the answer."""
+        ...
+
+
+class Combination(NamedTuple):
+    """What is counted apart.
+
+    Attributes:
+        flag_key: unique among the flags; for a key that is no flag's, that key, cut to `MAX_KEY_CHARS`.
+        variation: None when there was none.
+        reason: of `Reason`, or `NOT_FOUND`.
+        value_json: the variation's value, for texts, numbers and booleans of at most `MAX_VALUE_CHARS`; None for others
+            and for the caller's default.
+    """
+
+    flag_key: str
+    variation: str | None
+    reason: str
+    value_json: str | None
+
+
+class Tallies:
+    """Counts the evaluations of one client in this process. `add` and the counters are for any thread.
+
+    Attributes:
+        counters: by space, key as callers write it, variation and reason, for what was counted before; each call counts
+            one. What evaluates flags may call them without a detour through `add`. Replaced now and then.
+    """
+
+    __slots__ = ("_known", "_lock", "_per_flag", "_taken", "_unknown", "counters")
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin at zero; in a forked child before anything is evaluated there, since the parent's counts are its own."""
+        self.counters: dict[tuple[str, Any, str | None, Reason], Callable[[], int]] = {}
+        self._known: dict[Combination, itertools.count[int]] = {}
+        self._taken: dict[Combination, int] = {}
+        self._per_flag: dict[str, int] = {}
+        self._unknown: dict[str, None] = {}
+        self._lock = threading.Lock()
+
+    def renew(self) -> None:
+        """Look at the values of variations anew, because the flags have changed."""
+        self.counters = {}
+
+    def add(self, space: str, key: Any, flag_key: str | None, outcome: Counted) -> None:
+        """Count an evaluation, and let the next one like it be counted by `counters`.
+
+        Args:
+            space: what the caller asked for.
+            key: as the caller wrote it; nothing but a str or an int is counted.
+            flag_key: the unique key of the flag; None when there is no such flag.
+            outcome: settled.
+        """
+        if key.__class__ is bool or not isinstance(key, (str, int)):
+            return
+        if flag_key is None:
+            counter = self._counter(Combination(_shown(key), None, NOT_FOUND, None))
+        else:
+            value_json = None if outcome.uses_default else short_json(outcome.value)
+            counter = self._counter(Combination(flag_key, outcome.variation, outcome.reason.value, value_json))
+        if counter is None:
+            return
+        next(counter)
+        # An error's cause may be another one the next time, such as flags that have not arrived.
+        if flag_key is not None and outcome.reason is not Reason.ERROR:
+            self.counters[space, key, outcome.variation, outcome.reason] = counter.__next__
+
+    def _counter(self, combination: Combination) -> itertools.count[int] | None:
+        """Give what counts a combination; None when there are too many already."""
+        counter = self._known.get(combination)
+        if counter is None and self._has_room(combination):
+            # If another thread makes it in this moment, one of the two is taken by both.
+            counter = self._known.setdefault(combination, itertools.count())
+        return counter
+
+    def _has_room(self, combination: Combination) -> bool:
+        key = combination.flag_key
+        if combination.reason == NOT_FOUND:
+            if len(self._unknown) >= MAX_UNKNOWN:
+                return False
+            self._unknown[key] = None
+            return True
+        number = self._per_flag.get(key, 0)
+        if number >= MAX_PER_FLAG or (number == 0 and len(self._per_flag) >= MAX_FLAGS):
+            return False
+        self._per_flag[key] = number + 1
+        return True
+
+    def read(self) -> Mapping[Combination, int]:
+        """Give what was counted since the beginning; two readers do not disturb each other, nor those who count."""
+        totals: dict[Combination, int] = {}
+        with self._lock:
+            taken = self._taken
+            for combination, counter in list(self._known.items()):
+                # A counter cannot be looked at without a step, so ours are taken off.
+                steps = taken.get(combination, 0)
+                taken[combination] = steps + 1
+                totals[combination] = next(counter) - steps
+        return totals
+
+
+def _shown(key: str | int) -> str:
+    return str.__str__(key)[:MAX_KEY_CHARS] if isinstance(key, str) else str(int(key))[:MAX_KEY_CHARS]
+
+
+def short_json(value: Any) -> str | None:
+    """Write a text, number or boolean as JSON; None for anything else and for what is too long."""
+    if not isinstance(value, (str, int, float)) or (isinstance(value, str) and len(value) > MAX_VALUE_CHARS):
+        return None
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    except ValueError:  # no finite number, or one with too many digits
+        return None
+    return text if len(text) <= MAX_VALUE_CHARS else None
