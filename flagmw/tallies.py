@@ -24,6 +24,9 @@ MAX_UNKNOWN = 1_000
 MAX_PER_FLAG = 100
 """A flag has few variations, but a service may invent one for each user."""
 
+MAX_COMBINATIONS = 50_000
+"""Of all flags together: about 20 MiB."""
+
 MAX_KEY_CHARS = 200
 MAX_VALUE_CHARS = 200
 
@@ -127,6 +130,8 @@ class Tallies:
         return counter
 
     def _has_room(self, combination: Combination) -> bool:
+        if len(self._known) >= MAX_COMBINATIONS:
+            return False
         key = combination.flag_key
         if combination.reason == NOT_FOUND:
             if len(self._unknown) >= MAX_UNKNOWN:
