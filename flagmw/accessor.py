@@ -357,6 +357,8 @@ class Flags:
                 outcome = memo[key] = self._evaluate(key, visitor, snapshot, space)
                 if outcome.resolve is None:
                     self._serve(key, visitor, snapshot, outcome, default, space)
+                if self.client.tallies is not None:
+                    self.client.count(snapshot, key, settled(outcome, default), space)
         return outcome if outcome.resolve is None else self._serve(key, visitor, snapshot, outcome, default, space)
 
     def _serve(

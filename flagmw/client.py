@@ -32,12 +32,14 @@ from flagmw.lifecycle.process import PerProcess
 from flagmw.once import LogOnce
 from flagmw.runtime import ChangeCallback, Provider, Runtime
 from flagmw.status import State, Status
+from flagmw.tallies import NOT_FOUND, Tallies
 
 logger = logging.getLogger("flagmw")
 
 User = UserContext | Mapping[str, Any]
 """Whoever a flag is evaluated for; a mapping is read by `UserContext.of`."""
 
+DEFAULT_NAME = "default"
 CLOSE_TIMEOUT_S = 1.0
 WARM_TIMEOUT_S = 1.0
 MAX_SHOWN_CHARS = 200
@@ -54,14 +56,22 @@ class Client:
         provider: where flags come from, for example `flagmw.providers.FlagFile("flags.yaml")`, or its text form such as
             "file:flags.yaml", see `flagmw.providers.provider_from_dsn`.
         offline: do no I/O at all; only a provider that holds its flags in memory then has any.
+        name: what reports call it; `flagmw.configure` gives the name under which it is shared.
+
+    Attributes:
+        name: see above.
+        tallies: counts the evaluations, see `tally`; None where nobody wants to know.
 
     Raises:
         ConfigError: `provider` is not one.
     """
 
-    def __init__(self, provider: Provider | str, *, offline: bool = False) -> None:
+    def __init__(self, provider: Provider | str, *, offline: bool = False, name: str = DEFAULT_NAME) -> None:
         self._provider = checked_provider(provider)
         self._defaults: Mapping[str, Any] = getattr(self._provider, "defaults", EMPTY)
+        self.name = name
+        self.tallies: Tallies | None = None
+        self._touches: list[Callable[[], object]] = []
         self._offline = offline
         self._closed = False
         self._callbacks: list[ChangeCallback] = []
@@ -73,6 +83,8 @@ class Client:
 
     def build_runtime(self, inherited: Snapshot | None) -> Runtime:
         """Make this process's runtime; for `PerProcess` only."""
+        for touch in self._touches:
+            touch()
         active = not self._offline and not self._closed
         inherited = inherited if inherited is not None else self._warmed
         runtime = Runtime(self._provider, inherited, self._callbacks, active=active)
@@ -211,8 +223,13 @@ class Client:
             return self._read(key, user, default, None)
         outcome = flag.evaluate(user)
         if outcome.direct and (runtime.sink is None or not outcome.exposes):
+            if self.tallies is not None:
+                self.count(snapshot, key, outcome, "variations")
             return outcome.value
-        return value_of(self.noted(key, self._served(runtime, snapshot, flag.key, user, outcome, default)), default)
+        outcome = self._served(runtime, snapshot, flag.key, user, outcome, default)
+        if self.tallies is not None:
+            self.count(snapshot, key, outcome, "variations")
+        return value_of(self.noted(key, outcome), default)
 
     def variation_detail(self, key: str | int, user: User, default: Any = None, kind: Kind | None = None) -> Evaluation:
         """Give the flag's value for a user, with the variation and the reason.
@@ -230,7 +247,10 @@ class Client:
         state = self._processes.state
         runtime = state[1] if state is not None and state[0] == getpid() else self._processes.get()
         if runtime.sink is None and type(user) is UserContext:
-            outcome = evaluate(runtime.snapshot, key, user, "switches")
+            snapshot = runtime.snapshot
+            outcome = evaluate(snapshot, key, user, "switches")
+            if self.tallies is not None:
+                self.count(snapshot, key, settled(outcome, default), "switches")
             value = outcome.value if outcome.kinds is None else outcome.kinds.get("boolean")
             if outcome.direct and value.__class__ is bool:
                 return value
@@ -321,6 +341,8 @@ class Client:
         if outcome.resolve is not None or (outcome.exposes and runtime.sink is not None):
             unique = unique_key(snapshot, key, space)
             outcome = self._served(runtime, snapshot, unique, context, outcome, default)
+        if self.tallies is not None:
+            self.count(snapshot, key, outcome, space)
         return self.noted(key, outcome if kind is None else as_kind(outcome, kind))
 
     def _served(
@@ -409,7 +431,52 @@ class Client:
         runtime = self._processes.peek()
         return runtime is not None and runtime.takes_part(context.key)
 
+    # --- counting -------------------------------------------------------------------------------------------
+
+    def tally(self, touch: Callable[[], object]) -> Tallies:
+        """Count what is evaluated from now on, for whoever keeps it.
+
+        Args:
+            touch: called in each process when it begins to use the client; it never raises.
+
+        Returns:
+            What counts; the same for everybody who asks.
+        """
+        if touch not in self._touches:
+            self._touches.append(touch)
+        if self.tallies is None:
+            self.tallies = Tallies()
+        return self.tallies
+
+    def count(self, snapshot: Snapshot | None, key: Any, outcome: Outcome, space: Space) -> None:
+        """Count a settled outcome that a caller was given; does nothing where nobody wants to know."""
+        tallies = self.tallies
+        if tallies is None:
+            return
+        try:
+            tallies.counters[space, key, outcome.variation, outcome.reason]()
+        except Exception:  # not counted before, or a key of the caller's that cannot be hashed
+            self._count_first(tallies, snapshot, key, outcome, space)
+
+    @staticmethod
+    def _count_first(tallies: Tallies, snapshot: Snapshot | None, key: Any, outcome: Outcome, space: Space) -> None:
+        try:
+            if key in overrides.current:
+                return
+            flag = getattr(snapshot, space).get(key) if snapshot is not None else None
+        except Exception:  # whatever hashing a key of the caller's does
+            return
+        is_unknown = flag is None and snapshot is not None
+        tallies.add(
+            space, key, flag.key if flag is not None else None, NOT_FOUND if is_unknown else outcome.reason, outcome
+        )
+
     # --- for the accessor -----------------------------------------------------------------------------------
+
+    def snapshot_if_used(self) -> Snapshot | None:
+        """Give the flags in force; None where there are none, or this process has not used the client. Starts nothing."""
+        runtime = self._processes.peek()
+        return runtime.snapshot if runtime is not None else None
 
     def snapshot(self) -> Snapshot | None:
         """Give the flags in force, starting the client if this process has not used it yet."""

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from flagmw.client import Client, checked_provider
+from flagmw.client import DEFAULT_NAME, Client, checked_provider
 from flagmw.errors import ConfigError
 from flagmw.lifecycle.imports import import_optional
 from flagmw.runtime import Provider
-
-DEFAULT_NAME = "default"
 
 _clients: dict[str, Client] = {}
 _made_with: dict[str, tuple[Provider, bool]] = {}
@@ -33,7 +31,7 @@ def configure(provider: Provider | str | None = None, *, name: str | None = None
     client = _clients.get(name)
     if client is not None and _made_with[name] == (provider, offline):
         return client
-    client = Client(provider, offline=offline)
+    client = Client(provider, offline=offline, name=name)
     _made_with[name] = (provider, offline)
     _clients[name] = client
     return client

@@ -18,7 +18,7 @@ NOT_FOUND: str = ErrorCode.FLAG_NOT_FOUND.value
 """The reason under which keys are counted that are no flag's; all other reasons are those of `Reason`."""
 
 MAX_FLAGS = 10_000
-MAX_UNKNOWN = 1_000
+MAX_OTHERS = 1_000
 """Keys that are no flag's may come from anywhere, such as a request; they must not take the room of the flags."""
 
 MAX_PER_FLAG = 100
@@ -80,7 +80,7 @@ class Tallies:
             one. What evaluates flags may call them without a detour through `add`. Replaced now and then.
     """
 
-    __slots__ = ("_known", "_lock", "_per_flag", "_taken", "_unknown", "counters")
+    __slots__ = ("_flags", "_known", "_lock", "_others", "_taken", "counters")
 
     def __init__(self) -> None:
         self.forget()
@@ -90,58 +90,50 @@ class Tallies:
         self.counters: dict[tuple[str, Any, str | None, Reason], Callable[[], int]] = {}
         self._known: dict[Combination, itertools.count[int]] = {}
         self._taken: dict[Combination, int] = {}
-        self._per_flag: dict[str, int] = {}
-        self._unknown: dict[str, None] = {}
+        self._flags: dict[str, int] = {}
+        self._others: dict[str, int] = {}
         self._lock = threading.Lock()
 
     def renew(self) -> None:
         """Look at the values of variations anew, because the flags have changed."""
         self.counters = {}
 
-    def add(self, space: str, key: Any, flag_key: str | None, outcome: Counted) -> None:
+    def add(self, space: str, key: Any, flag_key: str | None, reason: str, outcome: Counted) -> None:
         """Count an evaluation, and let the next one like it be counted by `counters`.
 
         Args:
             space: what the caller asked for.
             key: as the caller wrote it; nothing but a str or an int is counted.
-            flag_key: the unique key of the flag; None when there is no such flag.
+            flag_key: the unique key of the flag; None when no such flag is known.
+            reason: the outcome's, or `NOT_FOUND`.
             outcome: settled.
         """
         if key.__class__ is bool or not isinstance(key, (str, int)):
             return
-        if flag_key is None:
-            counter = self._counter(Combination(_shown(key), None, NOT_FOUND, None))
-        else:
+        is_flag = flag_key is not None
+        if flag_key is not None:
             value_json = None if outcome.uses_default else short_json(outcome.value)
-            counter = self._counter(Combination(flag_key, outcome.variation, outcome.reason.value, value_json))
-        if counter is None:
-            return
-        next(counter)
-        # An error's cause may be another one the next time, such as flags that have not arrived.
-        if flag_key is not None and outcome.reason is not Reason.ERROR:
-            self.counters[space, key, outcome.variation, outcome.reason] = counter.__next__
-
-    def _counter(self, combination: Combination) -> itertools.count[int] | None:
-        """Give what counts a combination; None when there are too many already."""
+            combination = Combination(flag_key, outcome.variation, str(reason), value_json)
+        else:
+            combination = Combination(_shown(key), None, str(reason), None)
         counter = self._known.get(combination)
-        if counter is None and self._has_room(combination):
+        if counter is None:
+            if not self._has_room(combination.flag_key, is_flag=is_flag):
+                return
             # If another thread makes it in this moment, one of the two is taken by both.
             counter = self._known.setdefault(combination, itertools.count())
-        return counter
+        next(counter)
+        # An error's cause may be another one the next time, such as flags that have not arrived.
+        if is_flag and outcome.reason is not Reason.ERROR:
+            self.counters[space, key, outcome.variation, outcome.reason] = counter.__next__
 
-    def _has_room(self, combination: Combination) -> bool:
-        if len(self._known) >= MAX_COMBINATIONS:
+    def _has_room(self, flag_key: str, *, is_flag: bool) -> bool:
+        """Tell whether a key may be counted in one more way."""
+        numbers, limit = (self._flags, MAX_FLAGS) if is_flag else (self._others, MAX_OTHERS)
+        number = numbers.get(flag_key, 0)
+        if len(self._known) >= MAX_COMBINATIONS or number >= MAX_PER_FLAG or (number == 0 and len(numbers) >= limit):
             return False
-        key = combination.flag_key
-        if combination.reason == NOT_FOUND:
-            if len(self._unknown) >= MAX_UNKNOWN:
-                return False
-            self._unknown[key] = None
-            return True
-        number = self._per_flag.get(key, 0)
-        if number >= MAX_PER_FLAG or (number == 0 and len(self._per_flag) >= MAX_FLAGS):
-            return False
-        self._per_flag[key] = number + 1
+        numbers[flag_key] = number + 1
         return True
 
     def read(self) -> Mapping[Combination, int]:
