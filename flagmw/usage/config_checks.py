@@ -127,7 +127,7 @@ def _server_url(name: str, value: object) -> str | None:
     usable = f"{name} must be the address of a Scavenger collector, such as http://scavenger.example.com:8080"
     try:
         parts = urlsplit(_text(name, value))
-        is_usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 80) > 0
+        is_usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         raise ConfigError(usable) from None
     text = str(value)
@@ -153,7 +153,7 @@ def _proxy(name: str, value: object) -> str | None:
         return None if value is None else ""
     try:
         parts = urlsplit(value) if isinstance(value, str) else None
-        is_usable = parts is not None and parts.scheme == "http" and bool(parts.hostname) and (parts.port or 80) > 0
+        is_usable = parts is not None and parts.scheme == "http" and bool(parts.hostname) and parts.port != 0
     except ValueError:
         is_usable = False
     if not is_usable:
