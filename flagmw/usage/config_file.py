@@ -161,6 +161,7 @@ class _Reading:
     defaults: dict[str, _Line] = field(default_factory=dict)
     section: dict[str, _Line] | None = None
     header: tuple[str, int] | None = None
+    others: set[str] = field(default_factory=set)
     parts: list[str] = field(default_factory=list)
     last: str | None = None
     indent: int = 0
@@ -255,8 +256,14 @@ def _read_line(path: Path, reading: _Reading, number: int, raw: str) -> None:
     reading.end_value()
     header = _HEADER.match(value)
     if header is not None:
+        if header["name"] in reading.others:
+            raise ConfigError(f"{path}:{number}: the section [{header['name']}] is there twice; keep one of the two")
         reading.header = reading.header or (header["name"], number)
-        reading.section = reading.defaults if header["name"] == "DEFAULT" else {}
+        if header["name"] == "DEFAULT":
+            reading.section = reading.defaults
+        else:
+            reading.section = {}
+            reading.others.add(header["name"])
         return
     option = _OPTION.fullmatch(value)
     if option is None or not option["key"]:
