@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Mapping, MutableMapping
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -21,7 +21,11 @@ from flagmw.holding import DEFAULT_START_WAIT_S, check_start_wait, hold
 from flagmw.http import AnonymousCookie, facts_of_scope
 from flagmw.page_views import PageView, PageViewer, PageViews, check_page_views, is_page
 from flagmw.users import UserBuilder, Visitors
+from flagmw.watching import watch
 from flagmw.wsgi import check_client, check_trusted_proxies
+
+if TYPE_CHECKING:
+    from flagmw.usage import Agent
 
 logger = logging.getLogger("flagmw")
 
@@ -61,6 +65,8 @@ class FlagMiddleware:
             all yet and a flag service is about to send some.
         page_views: tells the flag service which pages users were shown, see `PageViews`, which here needs a `name`;
             False tells nothing.
+        usage: has the usage agent watch which functions run, and keep what flags are evaluated to: settings, a path or True,
+            see `flagmw.watching.watch`. None leaves it to the environment variable FLAGMW_USAGE.
 
     Raises:
         ConfigError: an argument that is not what it should be.
@@ -76,6 +82,7 @@ class FlagMiddleware:
         trusted_proxies: int = 0,
         start_wait: float = DEFAULT_START_WAIT_S,
         page_views: PageViews | bool = False,
+        usage: Any = None,
     ) -> None:
         check_client(client)
         self._app = app
@@ -87,16 +94,19 @@ class FlagMiddleware:
         )
         wanted = check_page_views(page_views)
         self._viewer = PageViewer(wanted, client, self._visitors) if wanted is not None else None
+        self._agent = watch(client, usage)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a connection."""
         kind = scope["type"]
         if kind == "lifespan":
-            await _Lifespan(self._app, self._client).run(scope, receive, send)
+            await _Lifespan(self._app, self._client, self._agent).run(scope, receive, send)
             return
         if kind not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
+        if self._agent is not None:
+            self._agent.touch()
         state: MutableMapping[str, Any] | None = scope.get("state")
         if state is None:
             state = scope["state"] = {}
@@ -166,7 +176,7 @@ def _with_headers(message: Message, flags: Flags) -> Message:
 
 
 class _Lifespan:
-    """One lifespan: the client starts before the app, and closes after it.
+    """One lifespan: the client and the usage agent start before the app, and end after it.
 
     An app that has no lifespan (Django's raises) must not keep the client from being closed, so its part is then
     answered here.
@@ -174,9 +184,10 @@ class _Lifespan:
     Source: ASGI specification, "Lifespan Protocol".
     """
 
-    def __init__(self, app: ASGIApp, client: Client) -> None:
+    def __init__(self, app: ASGIApp, client: Client, agent: Agent | None) -> None:
         self._app = app
         self._client = client
+        self._agent = agent
         self._answered = ""
         self._last_received = ""
 
@@ -185,20 +196,20 @@ class _Lifespan:
             message = await receive()
             self._last_received = message["type"]
             if message["type"] == "lifespan.startup":
-                await run_in_threadpool(self._client.start)
+                await run_in_threadpool(self._start)
             return message
 
         async def send_last(message: Message) -> None:
             self._answered = message["type"]
             if message["type"] != "lifespan.startup.complete":
-                await run_in_threadpool(self._client.close, CLOSE_TIMEOUT_S)
+                await run_in_threadpool(self._end)
             await send(message)
 
         try:
             await self._app(scope, receive_first, send_last)
         except Exception as error:  # raising is how an app says that it has no lifespan
             if self._last_received == "lifespan.shutdown":
-                await run_in_threadpool(self._client.close, CLOSE_TIMEOUT_S)
+                await run_in_threadpool(self._end)
                 raise
             if self._answered:
                 raise
@@ -212,3 +223,13 @@ class _Lifespan:
                 await send_last({"type": "lifespan.shutdown.complete"})
                 return
             await receive_first()
+
+    def _start(self) -> None:
+        self._client.start()
+        if self._agent is not None:
+            self._agent.start()
+
+    def _end(self) -> None:
+        if self._agent is not None:
+            self._agent.shutdown()
+        self._client.close(CLOSE_TIMEOUT_S)

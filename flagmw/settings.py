@@ -24,6 +24,7 @@ from flagmw.providers import FlagFile
 from flagmw.providers.dsn import VARIABLE, provider_from_dsn, provider_from_environment
 from flagmw.registry import configure
 from flagmw.runtime import Provider
+from flagmw.watching import check_usage
 from flagmw.wsgi import check_trusted_proxies
 
 T = TypeVar("T")
@@ -40,6 +41,7 @@ NAMES = (
     "trusted_proxies",
     "start_wait",
     "page_views",
+    "usage",
     "offline",
     "name",
 )
@@ -56,6 +58,7 @@ class Settings:
         trusted_proxies: how many proxies add to X-Forwarded-For.
         start_wait: for how many seconds requests may be held back for the first flags.
         page_views: which page views are told; False for none.
+        usage: what `flagmw.watching.watch` takes, checked.
         offline: do no I/O at all.
         name: under which name the client is shared.
     """
@@ -66,6 +69,7 @@ class Settings:
     trusted_proxies: int = 0
     start_wait: float = DEFAULT_START_WAIT_S
     page_views: PageViews | bool = False
+    usage: Any = None
     offline: bool = False
     name: str | None = None
 
@@ -93,7 +97,7 @@ def read_settings(where: str, found: object, *, secret: str | Sequence[str] = ""
     Names may be in upper or lower case: `flag_file` (a path or several), `fractional`, `provider` or `dsn` (instead of
     a file; without any of the three, the environment variable FLAGMW_DSN), `user`, `anonymous_cookie` (a mapping of
     `AnonymousCookie`'s arguments, or False), `trusted_proxies`, `start_wait`, `page_views` (a mapping of `PageViews`'
-    arguments, or True), `offline`, `name`. `provider`, `user` and the `name` of page views may be dotted paths,
+    arguments, or True), `usage` (a mapping of `UsageConfig`'s arguments, a path, or True), `offline`, `name`. `provider`, `user` and the `name` of page views may be dotted paths,
     `provider` a DSN as well.
 
     Args:
@@ -115,6 +119,7 @@ def read_settings(where: str, found: object, *, secret: str | Sequence[str] = ""
     trusted_proxies = reader.checked("trusted_proxies", check_trusted_proxies, default=0)
     start_wait = reader.checked("start_wait", check_start_wait, default=DEFAULT_START_WAIT_S)
     page_views = reader.page_views()
+    usage = reader.usage()
     offline = reader.typed("offline", bool, default=False)
     name = reader.typed("name", str, default=None)
     if reader.problems:
@@ -126,6 +131,7 @@ def read_settings(where: str, found: object, *, secret: str | Sequence[str] = ""
         trusted_proxies=trusted_proxies,
         start_wait=start_wait,
         page_views=page_views,
+        usage=usage,
         offline=bool(offline),
         name=name,
     )
@@ -237,6 +243,14 @@ class _Reader:
         except ConfigError as error:
             self.problems.append(f"PAGE_VIEWS: {error}".replace("PAGE_VIEWS: page_views", "PAGE_VIEWS"))
             return False
+
+    def usage(self) -> Any:
+        value = self._found.get("usage")
+        try:
+            return False if value is False else check_usage(value)
+        except ConfigError as error:
+            self.problems.append(f"USAGE: {error}")
+            return None
 
     def _arguments(self, where: str, found: Mapping[Any, Any], kind: type) -> dict[str, Any]:
         """Read a mapping of a class's arguments; names may be in upper or lower case."""

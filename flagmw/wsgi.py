@@ -16,6 +16,7 @@ from flagmw.holding import DEFAULT_START_WAIT_S, check_start_wait
 from flagmw.http import AnonymousCookie, facts_of_environ
 from flagmw.page_views import PageView, PageViewer, PageViews, check_page_views, is_page
 from flagmw.users import UserBuilder, Visitors
+from flagmw.watching import watch
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -44,6 +45,8 @@ class FlagMiddleware:
             and a flag service is about to send some.
         page_views: tells the flag service which pages users were shown, see `PageViews`, which here needs a `name`;
             False tells nothing.
+        usage: has the usage agent watch which functions run, and keep what flags are evaluated to: settings, a path or True,
+            see `flagmw.watching.watch`. None leaves it to the environment variable FLAGMW_USAGE.
 
     Attributes:
         visitors: finds out who makes a request; for adapters that make accessors themselves.
@@ -62,6 +65,7 @@ class FlagMiddleware:
         trusted_proxies: int = 0,
         start_wait: float = DEFAULT_START_WAIT_S,
         page_views: PageViews | bool = False,
+        usage: Any = None,
     ) -> None:
         check_client(client)
         self._app = app
@@ -75,9 +79,12 @@ class FlagMiddleware:
         self._respond: Callable[[Flags, Flags | None, WSGIEnvironment, StartResponse], _Response] = (
             partial(_PageResponse, viewer) if viewer is not None else _Response
         )
+        self._agent = watch(client, usage)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer a request."""
+        if self._agent is not None:
+            self._agent.touch()
         before = current_flags.get()
         if before is not None and before.client is self._client and environ.get(ENVIRON_KEY) is before:
             return self._app(environ, start_response)  # installed twice

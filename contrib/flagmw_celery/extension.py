@@ -27,6 +27,7 @@ from flagmw.holding import DEFAULT_START_WAIT_S, check_start_wait
 from flagmw.once import LogOnce
 from flagmw.registry import configure, get_client
 from flagmw.users import Visitors
+from flagmw.watching import watch
 from flagmw.wsgi import check_client
 from flagmw_celery.carrying import public, read, written
 
@@ -89,6 +90,8 @@ class Flags:
         start_wait: for how many seconds the first flag read of a process may wait for a flag service.
         flush: for how many seconds the end of a task may wait until its events are with the flag service; 0 does
             not wait, as events are in a file before that, see `EventOptions.durability`.
+        usage: has the usage agent watch which functions run, see `flagmw.watching.watch`. None leaves it to the
+            environment variable FLAGMW_USAGE.
 
     Raises:
         ConfigError: an argument that is not what it should be, or the app has flags with other arguments already.
@@ -102,6 +105,7 @@ class Flags:
         carry: Carry | bool = True,
         start_wait: float = DEFAULT_START_WAIT_S,
         flush: float = 0.0,
+        usage: Any = None,
     ) -> None:
         app = getattr(app, "_get_current_object", lambda: app)()
         if not isinstance(app, Celery):
@@ -112,10 +116,13 @@ class Flags:
         self._carry = _check_carry(carry)
         self._start_wait_s = check_start_wait(start_wait)
         self._flush_s = _check_flush(flush)
+        self._usage = usage
         self._app = weakref.ref(app)
         self._visitors: Visitors[_Message] = Visitors(_user_of, _no_request)
         before = _installed.get(app)
         if before is None:
+            self._agent = watch(client, usage)
+            self._is_counted = self._agent is None or client is not None
             self._install(app)
         elif before.arguments != self.arguments:
             raise ConfigError("this app has flagmw with other arguments already; call Flags(app) once per app")
@@ -130,7 +137,7 @@ class Flags:
     @property
     def arguments(self) -> tuple[Any, ...]:
         """What it was made with."""
-        return self._given, self._carry, self._start_wait_s, self._flush_s
+        return self._given, self._carry, self._start_wait_s, self._flush_s, self._usage
 
     @property
     def client(self) -> Client:
@@ -198,7 +205,13 @@ class Flags:
                 header = self._header()  # runs in the request itself, where nothing is sent
             message = _Message(header)
             # Each event is on its way before the task goes on: a task may be killed at any time, as by a time limit.
-            flags = Accessor(self.client, self._visitors, message, self._start_wait_s)
+            client = self.client
+            if not self._is_counted:  # the client was not known when the agent started
+                self._is_counted = True
+                watch(client, self._agent)
+            if self._agent is not None:
+                self._agent.touch()
+            flags = Accessor(client, self._visitors, message, self._start_wait_s)
             outside, before = current_flags.get(), _running.get()
             running = _Running(
                 task_id=task_id, flush_s=self._flush_s, message=message, flags=flags, outside=outside, before=before

@@ -14,7 +14,11 @@ from flagmw_django.conf import setup
 
 
 class FlagmwConfig(AppConfig):
-    """Registers the checks, and names the client that `flagmw.get_client()` gives. Starts nothing."""
+    """Registers the checks, and names the client that `flagmw.get_client()` gives.
+
+    Starts nothing but the usage agent, where the setting wants it: in each process that runs the project, `manage.py`
+    commands included, since what only these call is in use, too.
+    """
 
     name = "flagmw_django"
     verbose_name = "Feature flags"

@@ -1,6 +1,7 @@
 """The setting `FLAGMW`: checked, and made once into what each request needs; without it, FLAGMW_DSN says it all.
 
-It is read anew when a test overrides it. Needs Django's settings; starts nothing.
+It is read anew when a test overrides it. Needs Django's settings; starts nothing but the usage agent, where that is
+wanted.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import functools
 import os
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.core.signals import setting_changed
@@ -21,8 +22,12 @@ from flagmw.page_views import PageViewer, check_page_views
 from flagmw.providers.dsn import VARIABLE
 from flagmw.settings import Settings, SettingsError, read_settings
 from flagmw.users import Visitors
+from flagmw.watching import watch
 from flagmw_django.page_views import route_of
 from flagmw_django.users import default_user, from_any_thread
+
+if TYPE_CHECKING:
+    from flagmw.usage import Agent
 
 SETTING = "FLAGMW"
 
@@ -36,12 +41,14 @@ class Setup:
         visitors: finds out who makes a request.
         start_wait_s: how long requests may be held back for the first flags.
         viewer: tells of page views; None when none are wanted.
+        agent: watches the usage; None when that is not wanted.
     """
 
     client: Client
     visitors: Visitors[HttpRequest]
     start_wait_s: float
     viewer: PageViewer[HttpRequest] | None
+    agent: Agent | None
 
 
 def read() -> Settings:
@@ -74,7 +81,8 @@ def setup() -> Setup:
     visitors = Visitors(build, functools.partial(facts_of, trusted_proxies=found.trusted_proxies), found.anonymous)
     client, wanted = found.client(), check_page_views(found.page_views)
     viewer = PageViewer(wanted, client, visitors, route_of) if wanted is not None else None
-    return Setup(client=client, visitors=visitors, start_wait_s=found.start_wait, viewer=viewer)
+    agent = watch(client, found.usage)
+    return Setup(client=client, visitors=visitors, start_wait_s=found.start_wait, viewer=viewer, agent=agent)
 
 
 def facts_of(request: HttpRequest, trusted_proxies: int = 0) -> RequestFacts:

@@ -87,6 +87,8 @@ class FlagMiddleware:
 def _begin(request: HttpRequest) -> tuple[Flags, Flags | None]:
     """Make a request's flags and let `flagmw.flags` stand for them; it stood for the second that is returned."""
     now, before = setup(), current_flags.get()
+    if now.agent is not None:
+        now.agent.touch()
     flags = Flags(now.client, now.visitors, request, now.start_wait_s)
     flags.gather()
     request.flags = flags  # type: ignore[attr-defined]  # see `FlagsRequest`

@@ -71,6 +71,7 @@ class Flags:
             settings say.
         page_views: which pages are told to the flag service, see `PageViews`; the rule of a page's URL is its name
             unless `name` gives another, called with Flask's request. None as the settings say.
+        usage: has the usage agent watch which functions run, see `flagmw.watching.watch`. None as the settings say.
 
     Raises:
         ConfigError: a setting or an argument that is not what it should be.
@@ -86,6 +87,7 @@ class Flags:
         trusted_proxies: int | None = None,
         start_wait: float | None = None,
         page_views: PageViews | bool | None = None,
+        usage: Any = None,
     ) -> None:
         if client is not None:
             check_client(client)
@@ -95,6 +97,7 @@ class Flags:
         self._trusted_proxies = trusted_proxies
         self._start_wait = start_wait
         self._page_views = page_views
+        self._usage = usage
         if page_views is not None:
             check_page_views(page_views)
         if app is not None:
@@ -125,6 +128,7 @@ class Flags:
             trusted_proxies=trusted_proxies,
             start_wait=self._start_wait if self._start_wait is not None else settings.start_wait,
             page_views=named(self._page_views if self._page_views is not None else settings.page_views),
+            usage=self._usage if self._usage is not None else settings.usage,
         )
         app.wsgi_app = middleware  # type: ignore[method-assign]  # Flask's documented way to add middleware
         installed = app.extensions[EXTENSION] = Installed(client, middleware.visitors)

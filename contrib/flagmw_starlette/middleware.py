@@ -40,6 +40,8 @@ class FlagMiddleware:
         start_wait: for how many seconds the first connections of a process may be held back for a flag service.
         page_views: which pages are told to the flag service, see `PageViews`; the path of a page's route is its name
             unless `name` gives another, called with the `HTTPConnection`.
+        usage: has the usage agent watch which functions run, see `flagmw.watching.watch`. None leaves it to the
+            environment variable FLAGMW_USAGE.
 
     Raises:
         ConfigError: an argument that is not what it should be.
@@ -55,6 +57,7 @@ class FlagMiddleware:
         trusted_proxies: int = 0,
         start_wait: float = DEFAULT_START_WAIT_S,
         page_views: PageViews | bool = False,
+        usage: Any = None,
     ) -> None:
         self._middleware = asgi.FlagMiddleware(
             app,
@@ -64,6 +67,7 @@ class FlagMiddleware:
             trusted_proxies=trusted_proxies,
             start_wait=start_wait,
             page_views=named(page_views),
+            usage=usage,
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
