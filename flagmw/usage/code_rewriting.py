@@ -61,8 +61,7 @@ def entry_of(code: CodeType) -> int | None:
 def with_store(code: CodeType, entry: int, target: object, name: str) -> tuple[CodeType, int]:
     """Begin a function with a switch and `target.name = <the switch's jump>`.
 
-    As long as the switch is a NOP, the assignment is carried out at every call. It is one instruction of the
-    interpreter: nothing else can happen between the switch and the function's own first instruction.
+    The switch is a jump over the assignment. With a NOP in its place, the assignment is carried out at every call.
 
     Args:
         code: a function's.
@@ -71,8 +70,7 @@ def with_store(code: CodeType, entry: int, target: object, name: str) -> tuple[C
         name: of the attribute.
 
     Returns:
-        The new code object, whose unit `entry` is the switch, a NOP; and the value to be assigned, which is the switch's
-        code unit that jumps over the assignment.
+        The new code object, whose unit `entry` is the switch; and the jump's value, which is what is assigned.
 
     Raises:
         ValueError: the code's tables are not as the compiler writes them.
@@ -88,13 +86,13 @@ def with_store(code: CodeType, entry: int, target: object, name: str) -> tuple[C
     )
     jump = bytes((opmap["JUMP_FORWARD"], len(store) // UNIT_BYTES))
     units, at = code.co_code, entry * UNIT_BYTES
-    number = len(NOP + store) // UNIT_BYTES
+    number = len(jump + store) // UNIT_BYTES
     written = code.replace(
-        co_code=b"".join((units[:at], NOP, store, units[at:])),
+        co_code=b"".join((units[:at], jump, store, units[at:])),
         co_consts=(*code.co_consts, value_of(jump), target),
         co_names=(*code.co_names, name),
         co_stacksize=max(code.co_stacksize, 2),
-        co_linetable=_without_location(code.co_linetable, entry, number),
+        co_linetable=without_location(code.co_linetable, entry, number),
         co_exceptiontable=_moved(code.co_exceptiontable, entry, number),
     )
     return written, value_of(jump)
@@ -114,7 +112,7 @@ def _instruction(opcode: int, argument: int) -> bytes:
 # --- the table of locations ---------------------------------------------------------------------------------
 
 
-def _without_location(table: bytes, at: int, number: int) -> bytes:
+def without_location(table: bytes, at: int, number: int) -> bytes:
     """Insert code units that are at no line into the table of locations.
 
     An entry is for 1 to 8 code units: its first byte has the highest bit set, its form in the next four, and the number

@@ -8,11 +8,13 @@ nothing else can happen in between: threads, signals and collections wait until 
 What can be noticed of rewritten code:
 
 * `co_code`, `co_consts` (a number and the probe), `co_names` (`flagmw_switch`) and `co_stacksize` are the rewritten ones.
-  `co_code` shows the switch as it was when somebody first asked.
-* it cannot be marshalled. It can be pickled by value, as cloudpickle does: a copy gets something harmless for the probe.
-* it lives as long as the process, since copies made by `code.replace` write through the probe into the original. A copy
-  counts for the original; made while the switch is a NOP, it pays for the assignment, some 30 ns, at each call.
-* what compiles bytecode by itself, such as numba, cannot compile a function that has not run yet.
+  `co_code` never shows the switch's state: it is a jump over the assignment, as if there were no probe. So copies of code,
+  made by `code.replace`, pickled by value or marshalled, are not seen and pay nothing, and what reads bytecode, as numba
+  does, finds nothing new that could be reached.
+* except for generator functions, of which `types.coroutine` makes copies: there it is the NOP. A copy counts for the
+  original, and pays for the assignment, some 30 ns, at each call. Pickled by value it has something harmless for the
+  probe; it cannot be marshalled and run again.
+* it lives as long as the process: such copies write through the probe into the original.
 
 Needs `ctypes`; can be imported by any Python, and `problem` says whether it can be used.
 """
@@ -30,6 +32,7 @@ from flagmw.usage import code_rewriting
 _NOP = code_rewriting.value_of(code_rewriting.NOP)
 _SWITCH = "flagmw_switch"
 _NOWHERE = ctypes.c_uint16(_NOP)
+_CO_GENERATOR = 0x20
 
 
 class Probe(ctypes.Structure):
@@ -141,6 +144,10 @@ def _with_probe(code: CodeType) -> tuple[CodeType, Probe | None]:
     probe.code = code
     probe._jump = jump  # noqa: SLF001  # its own module
     _pointer_of(probe).value = _address_of(code) + entry * code_rewriting.UNIT_BYTES
+    if code.co_flags & _CO_GENERATOR:
+        probe.arm()
+    _ = code.co_code  # the interpreter keeps what it gives out first: this is what everybody will see
+    probe.arm()
     return code, probe
 
 
@@ -179,9 +186,10 @@ def _try_out() -> str | None:
     rewritten = rewrite(code)
     (probe,) = rewritten.probes
     echo = FunctionType(rewritten.code, {})
+    before = rewritten.code.co_code
     found = [probe.was_hit]
     for change in (probe.arm, probe.arm, probe.disarm):
         change()
-        found += (probe.was_hit, echo(1) == 1, probe.was_hit)
-    wanted = [False, *(False, True, True) * 2, *(True, True, True)]
+        found += (probe.was_hit, echo(1) == 1, probe.was_hit, rewritten.code.co_code == before)
+    wanted = [False, *(False, True, True, True) * 2, *(True, True, True, True)]
     return None if found == wanted else f"a probe's life was {found}"
