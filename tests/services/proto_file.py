@@ -53,7 +53,8 @@ def load_proto(path: Path) -> Proto:
         elif token == "message":
             read_message(tokens, file.message_type.add(name=next(tokens)))
         elif token == "service":
-            methods[next(tokens)] = dict(read_service(tokens))
+            name = next(tokens)
+            methods[name] = dict(read_service(tokens))
         else:
             raise ValueError(f"{path}: {token!r} is not understood")
     pool = descriptor_pool.DescriptorPool()
