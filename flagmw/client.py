@@ -464,12 +464,10 @@ class Client:
             if key in overrides.current:
                 return
             flag = getattr(snapshot, space).get(key) if snapshot is not None else None
-        except Exception:  # whatever hashing a key of the caller's does
+            reason = NOT_FOUND if flag is None and snapshot is not None else outcome.reason
+            tallies.add(space, key, flag.key if flag is not None else None, reason, outcome)
+        except Exception:  # whatever a key of the caller's does, who has the answer already
             return
-        is_unknown = flag is None and snapshot is not None
-        tallies.add(
-            space, key, flag.key if flag is not None else None, NOT_FOUND if is_unknown else outcome.reason, outcome
-        )
 
     # --- for the accessor -----------------------------------------------------------------------------------
 

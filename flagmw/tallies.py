@@ -150,7 +150,10 @@ class Tallies:
 
 
 def _shown(key: str | int) -> str:
-    return str.__str__(key)[:MAX_KEY_CHARS] if isinstance(key, str) else str(int(key))[:MAX_KEY_CHARS]
+    if isinstance(key, str):
+        return str.__str__(key)[:MAX_KEY_CHARS]
+    # Python writes no number of thousands of digits in decimal.
+    return f"{int(key):d}" if abs(key) < 10**18 else f"{int(key):#x}"[:MAX_KEY_CHARS]
 
 
 def short_json(value: Any) -> str | None:
