@@ -1,8 +1,8 @@
 """The `flagmw` command: `check` finds every mistake in flag files, `eval` shows what a flag gives a user and why.
 
-Both read files exactly as `FlagFile` does and leave the judging to the flagd dialect; `status` is `cli_status`'s. Needs
-click, and takes rich for colours on a terminal; both are imported when a command runs, so importing this module needs
-neither.
+Both read files exactly as `FlagFile` does and leave the judging to the flagd dialect; `status` is `cli_status`'s, `usage`
+is `cli_usage`'s. Needs click, and takes rich for colours on a terminal; both are imported when a command runs, so importing
+this module needs neither.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
-from flagmw import __version__, cli_status
+from flagmw import __version__, cli_status, cli_usage
 from flagmw.context import UserContext
 from flagmw.core.documents import Document
 from flagmw.core.evaluating import evaluate
@@ -37,7 +37,10 @@ MISSING = "the flagmw command needs click: pip install 'flagmw[cli]'"
 MAX_SHOWN_CHARS = 100
 """A rule's JSON is cut to this, so that a step stays one line that can be read."""
 
-STYLES = {"error": "bold red", "flag": "bold red", "warning": "yellow", "fine": "green", "dim": "dim", "name": "bold"}
+STYLES = {
+    "error": "bold red", "flag": "bold red", "warning": "yellow", "fine": "green", "dim": "dim", "name": "bold",
+    "never": "bold red", "old": "yellow", "aging": "cyan", "recent": "green",
+}  # fmt: skip
 
 Segment = tuple[str, str]
 """A text and the name of its style, "" for none."""
@@ -101,8 +104,8 @@ def _group() -> click.Group:
         help="Show what the flag KEY in PATH (a flag file, or a directory of them) gives a user, and which rule "
         "decided. Exits with 1 when the flag is unknown or broken.",
     )
-    commands = [checking, evaluating, cli_status.command(_Output)]
-    group = click.Group("flagmw", commands=commands, help="Work with flag files, and look at running processes.")
+    commands = [checking, evaluating, cli_status.command(_Output), cli_usage.command(_Output)]
+    group = click.Group("flagmw", commands=commands, help="Work with flag files, and look at processes and code.")
     return click.version_option(__version__, prog_name="flagmw", message="%(prog)s %(version)s")(group)
 
 
@@ -365,10 +368,11 @@ class _Output:
     def __init__(self, *, to_stderr: bool = False) -> None:
         self._to_stderr = to_stderr
         self._stream = sys.stderr if to_stderr else sys.stdout
+        self.is_terminal = self._stream.isatty()
 
     def line(self, *segments: Segment) -> None:
         shown = [(_printable(text), style) for text, style in segments]
-        if self._stream.isatty():
+        if self.is_terminal:
             try:
                 from rich.console import Console
                 from rich.text import Text

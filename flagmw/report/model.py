@@ -10,7 +10,7 @@ from flagmw.report.ages import Age, AgeLimits
 from flagmw.report.flags import FlagUse
 from flagmw.report.tree import FunctionUse, Node, tree_of
 from flagmw.usage.functions import Function
-from flagmw.usage.store_reading import StoredFunction, StoredUsage
+from flagmw.usage.store import StoredFunction, StoredUsage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -36,7 +36,7 @@ function flagRow(flag) {
   const places = flag.sites.map((site) => make("div", {}, site.place));
   return make(
     "tr", {},
-    make("th", { scope: "row" }, make("code", {}, flag.key)),
+    make("th", { scope: "row" }, make("code", { class: "key" }, flag.key)),
     make("td", {}, make("span", { class: "verdict v-" + flag.verdict, title: VERDICTS[flag.verdict] }, flag.verdict)),
     make("td", {}, make("div", { class: "given" }, flag.given.length ? flag.given.map((given) => make("span", {}, make("code", {}, given.shown), " ", make("span", { class: "quiet" }, numbers.format(given.count) + " ×"))) : make("span", { class: "dim" }, "–"))),
     make("td", { class: "last" }, flag.ago === null ? "never" : since(flag.ago)),
@@ -85,7 +85,10 @@ function excerptOf(excerpt) {
 function sourceLine(line, isPython) {
   const kind = line.number === null ? "cut" : line.is_dead ? "dead" : line.is_site ? "site" : "";
   const said = line.is_dead ? make("span", { class: "hidden" }, "can no longer run: ") : null;
-  return make("li", { class: kind }, make("span", { class: "number", "aria-hidden": "true" }, line.number === null ? "⋯" : String(line.number)), said, make("span", { class: "text" }, isPython ? coloured(line.text) : line.text));
+  const number = make("span", { class: "number", "aria-hidden": "true" }, line.number === null ? "⋯" : String(line.number));
+  const text = line.text.trimStart();
+  const indent = line.text.slice(0, line.text.length - text.length);
+  return make("li", { class: kind }, number, said, make("span", {}, indent), make("span", { class: "text" }, isPython ? coloured(text) : text));
 }
 
 /** Colour Python: keywords, strings on one line, comments. */
