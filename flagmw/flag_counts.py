@@ -6,18 +6,16 @@ the provider has. Needs SQLite; imported only where usage is watched or reported
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
 import os
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from urllib.parse import quote
 
 from flagmw.core.snapshot import Snapshot
-from flagmw.errors import FlagmwError
 from flagmw.tallies import NOT_FOUND, Combination, Tallies
 from flagmw.usage.seams import ProcessIdentity
+from flagmw.usage.store_reading import opened
 
 KEPT_DAYS = 400
 """A year, so that a flag of last Christmas is still known."""
@@ -27,9 +25,6 @@ KNOWN_INTERVAL_S = 3600.0
 
 MAX_UNKNOWN_PER_DAY = 1_000
 """How many keys that are no flag's are kept of one day: they may come from anywhere, such as a request."""
-
-WAIT_S = 5.0
-"""How long a reader waits for one who writes; a transaction takes milliseconds."""
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS flag_counts (
@@ -303,32 +298,17 @@ def read_flag_counts(
         The history; an empty one when no flags were counted.
 
     Raises:
-        FlagmwError: there is no such file, or it cannot be read; says which and why.
+        StoreError: there is no such file, it is no usage store, or it cannot be read; says which and why.
     """
-    if not os.path.isfile(path):
-        raise FlagmwError(f"{os.fspath(path)}: there is no such file; it appears when the usage agent has run")
     wanted = tuple(None if value is None else _text(value) for value in (app_name, environment))
-    try:
-        with _opened(path) as connection:
-            return _history(connection, wanted)
-    except (sqlite3.Error, ValueError) as error:
-        raise FlagmwError(f"{os.fspath(path)}: the counts of flags cannot be read: {error}") from None
-
-
-@contextlib.contextmanager
-def _opened(path: str | os.PathLike[str]) -> Iterator[sqlite3.Connection]:
-    connection = sqlite3.connect(f"file:{quote(os.path.abspath(path))}?mode=ro", uri=True, timeout=WAIT_S)
-    try:
-        yield connection
-    finally:
-        connection.close()
+    with opened(path) as connection:
+        return _history(connection, wanted)
 
 
 def _history(connection: sqlite3.Connection, wanted: tuple[str | None, ...]) -> FlagHistory:
     tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     if not {"flag_counts", "flags_known", "flag_clients"} <= tables:
         return FlagHistory()
-    connection.execute("BEGIN")  # one moment for all that is read
     counts = tuple(
         FlagCount(
             flag_key=row[0],

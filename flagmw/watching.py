@@ -61,7 +61,7 @@ def watch(client: Client | None, usage: Any = None) -> Agent | None:
         return None
     agent = _agent_of(found)
     try:
-        if client is not None:
+        if client is not None and agent.config.store is not None:
             _count(client, agent)
         agent.start()
     except Exception:  # the application starts, whatever becomes of its usage
