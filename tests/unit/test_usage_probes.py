@@ -150,9 +150,10 @@ def test_functions_that_switch_greenlets_are_seen() -> None:
     rewritten = probes.rewrite(compiled(source))
     f = run(rewritten.code)["f"]
     new: Any = greenlet.greenlet
+    main = greenlet.getcurrent()
     workers = [new(f) for _ in range(50)]
     for _ in range(20):
-        switched = [worker.switch(greenlet.getcurrent().switch) for worker in workers]
+        switched = [worker.switch(main.switch) for worker in workers]
         assert switched == [1] * 50
         switched = [worker.switch(number) for number, worker in enumerate(workers)]
         assert switched == list(range(50))
@@ -218,7 +219,7 @@ def test_a_copy_of_a_generator_function_counts_for_the_original() -> None:
     f, probe = function("def f(n):\n    yield n\n")
     found = []
     for _ in range(3):
-        copy = types.coroutine(f)
+        copy: Any = types.coroutine(f)
         found.append((probe.was_hit, list(copy(1)), probe.was_hit))
         probe.arm()
     assert found == [(False, [1], True)] * 3
