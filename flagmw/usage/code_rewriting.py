@@ -25,20 +25,12 @@ _CACHE = bytes((opmap["CACHE"], 0))
 _STORE_ATTR_CACHES = 4
 _PROLOGUE = {opmap[name] for name in ("COPY_FREE_VARS", "MAKE_CELL", "RETURN_GENERATOR", "POP_TOP", "EXTENDED_ARG")}
 
-_IS_COMPLETE_FUNCTION = 0x1 | 0x2  # CO_OPTIMIZED and CO_NEWLOCALS: neither a module's code nor a class's body
-_NO_FUNCTIONS = frozenset({"<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>"})
-
 _STARTS = 0x80
 _CONTINUES = 0x40
 _VALUE_BITS = 6
 _VALUE_MASK = 0x3F
 _UNITS_OF_AN_ENTRY = 8
 _ONE_LINE, _LINES_FORMS, _NO_COLUMNS, _LONG, _NO_LOCATION = 10, range(11, 13), 13, 14, 15
-
-
-def is_function(code: CodeType) -> bool:
-    """Tell whether code belongs to a `def`, an `async def` or a lambda."""
-    return code.co_flags & _IS_COMPLETE_FUNCTION == _IS_COMPLETE_FUNCTION and code.co_name not in _NO_FUNCTIONS
 
 
 def entry_of(code: CodeType) -> int | None:

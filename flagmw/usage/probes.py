@@ -28,6 +28,7 @@ from dataclasses import dataclass
 from types import CodeType, FunctionType
 
 from flagmw.usage import code_rewriting
+from flagmw.usage.code_names import is_function
 
 _NOP = code_rewriting.value_of(code_rewriting.NOP)
 _SWITCH = "flagmw_switch"
@@ -125,7 +126,7 @@ def _rewritten(code: CodeType, probes: list[Probe]) -> CodeType:
             own = constant
     if changed:
         code = code.replace(co_consts=tuple(changed))
-    if own is None and code_rewriting.is_function(code):
+    if own is None and is_function(code):
         code, own = _with_probe(code)
     if own is not None:
         probes.append(own)

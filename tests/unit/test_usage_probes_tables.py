@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from flagmw.usage import code_rewriting, probes
+from flagmw.usage.code_names import is_function
 from tests.unit.probes_support import IS_OURS, PROGRAMS, compiled
 
 __test__ = IS_OURS
@@ -111,7 +112,7 @@ def test_all_else_stays(functions: Functions) -> None:
 def test_each_function_has_one_probe_and_nothing_else_has() -> None:
     for package in PACKAGES:
         for code in codes_of(package):
-            wanted = [before for before, _ in pairs(code, code) if code_rewriting.is_function(before)]
+            wanted = [before for before, _ in pairs(code, code) if is_function(before)]
             assert len(probes.rewrite(code).probes) == len(wanted)
 
 
