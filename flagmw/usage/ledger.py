@@ -5,16 +5,39 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Iterable
 
 from flagmw.once import LogOnce
 from flagmw.usage.functions import Seen
 from flagmw.usage.known_code import KnownCode, Rest
-from flagmw.usage.seams import Interval, Recorder
+from flagmw.usage.seams import Interval, ProcessIdentity, Recorder
 
 logger = logging.getLogger("flagmw")
 
 MAX_WAITING = 500_000
 """How much may wait for the first scan. More is no code of a code base, but generated."""
+
+
+class Bequest:
+    """What ran in a process that forks without ever reporting: uWSGI's master, which imports the app.
+
+    All its children have it, and none knows of the others; so it goes by the name of the process that it is of.
+
+    Args:
+        process: that process.
+        seen: what ran there.
+        known: tells which functions that is.
+    """
+
+    def __init__(self, process: ProcessIdentity, seen: Iterable[Seen], known: KnownCode) -> None:
+        self.process = process
+        self._seen = frozenset(seen)
+        self._known = known
+
+    def interval(self) -> Interval:
+        """Give what ran; to be called when the code base was read."""
+        hashes = frozenset(found for one in self._seen if (found := self._known.find(one)) is not None)
+        return Interval(hashes=hashes, started_at=self.process.started_at)
 
 
 class Ledger:
@@ -40,7 +63,12 @@ class Ledger:
         self._waiting_since = started_at
         self._pending: list[set[str]] = [set() for _ in range(publishers)]
         self._since = [started_at] * publishers
+        self._bequests: dict[int, Bequest] = {}
         self._log_once = LogOnce(logger)
+
+    def add(self, number: int, bequest: Bequest) -> None:
+        """Give a publisher, with what it takes first, what another process left behind."""
+        self._bequests[number] = bequest
 
     def take(self, number: int, rest: Rest) -> Interval:
         """Give what ran since one publisher took last.
@@ -70,7 +98,8 @@ class Ledger:
             interval = Interval(hashes=frozenset(self._pending[number]), started_at=self._since[number])
             self._pending[number] = set()
             self._since[number] = began_at
-        return interval
+        bequest = self._bequests.pop(number, None) if self._known.code_base is not None else None
+        return merged(bequest.interval(), interval) if bequest is not None else interval
 
     def stop(self) -> None:
         """Have the recorder leave everything as it was; what it saw can still be taken once."""
@@ -102,3 +131,8 @@ class Ledger:
                 logging.WARNING, "bound", "too much code ran before the code base was read; some is forgotten"
             )
             self._waiting = set(list(self._waiting)[:MAX_WAITING])
+
+
+def merged(first: Interval, second: Interval) -> Interval:
+    """Make one interval of two."""
+    return Interval(hashes=first.hashes | second.hashes, started_at=min(first.started_at, second.started_at))

@@ -48,6 +48,7 @@ class Publishing:
         self._background: Background | None = None
         self._ended = threading.Event()
         self._is_done = True
+        self._has_just_finished = False
 
     # --- the thread -------------------------------------------------------------------------------------------
 
@@ -105,6 +106,7 @@ class Publishing:
             while not stopping.wait(None if math.isinf(delay_s) else delay_s):
                 delay_s = max(self._take_turn(), MIN_DELAY_S)
             self.finish(self._finish_timeout_s)
+            self._has_just_finished = True
         finally:
             self._ended.set()
 
@@ -133,6 +135,15 @@ class Publishing:
         finally:
             self._deadline_s = None
         return self._is_done
+
+    def finish_left(self, timeout_s: float) -> None:
+        """Make the last publication in the calling thread, unless the thread does it or has just done it."""
+        if self.is_running:
+            return
+        if self._has_just_finished:
+            self._has_just_finished = False
+        else:
+            self.finish(timeout_s)
 
     # --- what the publisher works with ------------------------------------------------------------------------
 

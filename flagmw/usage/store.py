@@ -22,6 +22,7 @@ from flagmw.lifecycle.imports import hold_forks
 from flagmw.once import LogOnce
 from flagmw.usage.config import DEFAULT_STORE, UsageConfig
 from flagmw.usage.functions import CodeBase
+from flagmw.usage.ledger import Bequest, merged
 from flagmw.usage.seams import Companion, Interval, ProcessIdentity, Turn
 from flagmw.usage.store_reading import StoredApplication, StoredFunction, StoredUsage, read_usage
 from flagmw.usage.store_tables import (
@@ -66,6 +67,7 @@ class StorePublisher:
         process: who writes.
         companions: write their own in the same transaction; the sequence may grow.
         scanned_at: tells when the code base was read from the disk, in seconds of wall time; the newest one counts.
+        bequest: what another process has left to this one and its like.
 
     Attributes:
         problem: why nothing is written; None when all is well.
@@ -82,6 +84,7 @@ class StorePublisher:
         companions: Sequence[Companion] = (),
         *,
         scanned_at: Callable[[], float] = time.time,
+        bequest: Bequest | None = None,
     ) -> None:
         self.exit_timeout_s = config.exit_timeout_s
         self.problem: str | None = None
@@ -90,6 +93,7 @@ class StorePublisher:
         self._process = process
         self._companions = companions
         self._scanned_at = scanned_at
+        self._bequest = bequest
         self._path = Path(config.store or DEFAULT_STORE).absolute()
         self._woken = threading.Event()
         self._log_once = LogOnce(logger)
@@ -147,10 +151,7 @@ class StorePublisher:
         if len(self._waiting) > MAX_WAITING:
             # Both were in the last attempt; should that have been written after all, both were.
             first, second, *others = self._waiting
-            self._waiting = [
-                Interval(hashes=first.hashes | second.hashes, started_at=first.started_at),
-                *others,
-            ]
+            self._waiting = [merged(first, second), *others]
 
     # --- writing ----------------------------------------------------------------------------------------------
 
@@ -186,16 +187,19 @@ class StorePublisher:
         is_pruning = now_s >= self._prune_at_s
         with hold_forks(), connected(self._path) as connection, _transaction(connection):
             make_tables(connection)
+            if self._bequest is not None:
+                writing = Writing(connection, self._bequest.process, at, _rest)
+                self._enter(writing, has_ended=False)
+                writing.write_interval(self._bequest.interval())
             writing = Writing(connection, self._process, at, _rest)
-            writing.enter(
-                self._config.app_name, self._config.environment, self._config.app_version, has_ended=has_ended
-            )
+            self._enter(writing, has_ended=has_ended)
             beside = writing.write_code_base(self._inventory, self._beside)
             for interval in self._waiting:
                 writing.write_interval(interval)
             if is_pruning:
                 writing.prune()
             served = [one for one in list(self._companions) if self._serve(connection, one, at)]
+        self._bequest = None
         self._beside = beside
         self._waiting.clear()
         if is_pruning:
@@ -205,6 +209,10 @@ class StorePublisher:
                 companion.written()
             except Exception:  # another part's; what is written is written
                 logger.exception("%s raised an error after it was written", type(companion).__name__)
+
+    def _enter(self, writing: Writing, *, has_ended: bool) -> None:
+        config = self._config
+        writing.enter(config.app_name, config.environment, config.app_version, has_ended=has_ended)
 
     def _serve(self, connection: sqlite3.Connection, companion: Companion, at: float) -> bool:
         """Let a companion write; what goes wrong with it alone is undone and costs nobody else anything."""

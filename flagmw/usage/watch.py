@@ -26,7 +26,7 @@ from flagmw.once import LogOnce
 from flagmw.usage.agent_status import AgentStatus, PublisherStatus
 from flagmw.usage.config import UsageConfig
 from flagmw.usage.known_code import KnownCode
-from flagmw.usage.ledger import Ledger
+from flagmw.usage.ledger import Bequest, Ledger
 from flagmw.usage.publishing import Publishing
 from flagmw.usage.seams import Companion, ProcessIdentity, Publisher, Recorder
 
@@ -35,15 +35,23 @@ logger = logging.getLogger("flagmw")
 NOBODY = 0
 """No process has this id."""
 
+STORE_THREAD = "flagmw-usage"
+"""Of the publisher that knows by itself what to do with a bequest."""
+
 
 class _Present:
-    """What a watch has in one process; replaced as a whole after a fork."""
+    """What a watch has in one process; replaced as a whole after a fork.
+
+    Attributes:
+        is_silent: whether the process was about to fork workers, and may have no thread that reports.
+    """
 
     def __init__(self, identity: ProcessIdentity, ledger: Ledger) -> None:
         self.identity = identity
         self.ledger = ledger
         self.generation = hooks.generation()
         self.publishings: list[Publishing] = []
+        self.is_silent = hooks.forks_blindly()
 
     @property
     def is_mine(self) -> bool:
@@ -74,7 +82,6 @@ class Watch:
         self._locks: dict[int, threading.RLock] = {}
         self._problems: list[str] = []
         self._log_once = LogOnce(logger)
-        self._leaving_since_s: float | None = None
 
     @property
     def _lock(self) -> threading.RLock:
@@ -139,11 +146,14 @@ class Watch:
                 logger.warning("the usage agent cannot see what runs: %s", self._recorder.problem)
         self._present = self._make_present(started_at)
 
-    def _make_present(self, started_at: float) -> _Present:
+    def _make_present(self, started_at: float, bequest: Bequest | None = None) -> _Present:
         identity = ProcessIdentity(uuid=str(uuid.uuid4()), pid=os.getpid(), hostname=_hostname(), started_at=started_at)
-        publishers = self._make_publishers(identity)
+        publishers = self._make_publishers(identity, bequest)
         present = _Present(identity, Ledger(self._recorder, self._known, len(publishers), started_at))
         self._fill(present, publishers)
+        for number, publisher in enumerate(publishers):
+            if bequest is not None and publisher.thread_name != STORE_THREAD:
+                present.ledger.add(number, bequest)
         return present
 
     def _fill(self, present: _Present, publishers: Sequence[Publisher]) -> None:
@@ -151,10 +161,10 @@ class Watch:
             Publishing(publisher, number, present.ledger, self._known) for number, publisher in enumerate(publishers)
         ]
 
-    def _make_publishers(self, identity: ProcessIdentity) -> list[Publisher]:
+    def _make_publishers(self, identity: ProcessIdentity, bequest: Bequest | None = None) -> list[Publisher]:
         makers: list[Callable[[], Publisher]] = []
         if self.config.store is not None:
-            makers.append(lambda: self._make_store(identity))
+            makers.append(lambda: self._make_store(identity, bequest))
         if self.config.server_url is not None:
             makers.append(lambda: self._make_collector(identity))
         made: list[Publisher] = []
@@ -163,10 +173,10 @@ class Watch:
                 made.append(make())
         return made
 
-    def _make_store(self, identity: ProcessIdentity) -> Publisher:
+    def _make_store(self, identity: ProcessIdentity, bequest: Bequest | None) -> Publisher:
         module: Any = import_optional("flagmw.usage.store")
         made: Publisher = module.StorePublisher(
-            self.config, identity, self._companions, scanned_at=lambda: self._known.scanned_at
+            self.config, identity, self._companions, scanned_at=lambda: self._known.scanned_at, bequest=bequest
         )
         return made
 
@@ -186,7 +196,7 @@ class Watch:
             is_told = isinstance(error, FlagmwError)
             problem = f"{doing}: {error}" if is_told else f"{doing} raised {error!r}"
             self._problems.append(problem)
-            logger.error("the usage agent is incomplete: %s", problem, exc_info=not is_told)
+            logger.exception("the usage agent is incomplete: %s", problem, exc_info=not is_told)
 
     # --- threads and forks ------------------------------------------------------------------------------------
 
@@ -234,26 +244,37 @@ class Watch:
     def _inherit(self) -> None:
         """Make this process's own part out of its parent's, nothing of which is reported here."""
         self.settled_pid = NOBODY
-        self._leaving_since_s = None
         started_at = time.time()
+        bequest = self._bequest()
         for forget in [self._recorder, self._known, *self._companions]:
             if forget is not None:
                 with contextlib.suppress(Exception):  # nothing is logged here: the log's locks may be in any state
                     forget.forked()
-        self._present = self._make_present(started_at)
+        self._present = self._make_present(started_at, bequest)
+
+    def _bequest(self) -> Bequest | None:
+        """Give what ran in a master that cannot report it."""
+        parent = self._present
+        if (
+            parent is None
+            or self._recorder is None
+            or not parent.is_silent
+            or not _is_uwsgis_master(parent.identity.pid)
+        ):
+            return None
+        try:
+            return Bequest(parent.identity, self._recorder.take(), self._known)
+        except Exception:  # nothing is logged here, as above
+            return None
 
     def finish(self, timeout_s: float | None) -> None:
         """Publish what no thread is left to publish, because the process leaves."""
         present = self._present
         if present is None or not present.is_mine:
             return
-        if self._leaving_since_s is None:
-            self._leaving_since_s = time.monotonic()
-        longest_s = self.config.exit_timeout_s if timeout_s is None else timeout_s
-        deadline_s = time.monotonic() + longest_s
+        deadline_s = time.monotonic() + (self.config.exit_timeout_s if timeout_s is None else timeout_s)
         for publishing in present.publishings:
-            if not publishing.is_running:
-                publishing.finish(max(deadline_s - time.monotonic(), 0.0))
+            publishing.finish_left(max(deadline_s - time.monotonic(), 0.0))
 
     # --- looking ----------------------------------------------------------------------------------------------
 
@@ -304,6 +325,12 @@ def _hostname() -> str:
         return socket.gethostname() or "unknown"
     except OSError:
         return "unknown"
+
+
+def _is_uwsgis_master(pid: int) -> bool:
+    """Tell a master, which serves nothing, from a first worker that has forked the others."""
+    masterpid = getattr(sys.modules.get("uwsgi"), "masterpid", None)
+    return callable(masterpid) and masterpid() == pid
 
 
 def _threads_are_greenlets() -> bool:
