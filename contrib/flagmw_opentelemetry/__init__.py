@@ -14,10 +14,9 @@ from functools import partial
 from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation, get_meter_provider
 
 from flagmw import __version__
-from flagmw.client import Client
+from flagmw.client import DEFAULT_NAME, Client
 from flagmw.errors import ConfigError
 from flagmw.measures import CHOICES, MEASURES, Choice, Measure
-from flagmw.registry import DEFAULT_NAME
 from flagmw.status import Status
 
 __all__ = ["instrument"]

@@ -15,11 +15,10 @@ from dataclasses import dataclass
 from prometheus_client.core import REGISTRY, CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector, CollectorRegistry
 
-from flagmw.client import Client
+from flagmw.client import DEFAULT_NAME, Client
 from flagmw.errors import ConfigError
 from flagmw.measures import CHOICES, MEASURES, Choice, Measure
 from flagmw.processes import Environment, environment_of
-from flagmw.registry import DEFAULT_NAME
 from flagmw.status import Status
 
 __all__ = ["FlagCollector", "register"]
