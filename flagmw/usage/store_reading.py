@@ -101,6 +101,8 @@ def read_usage(
         StoreError: there is no such file, it is no usage store or one of another release, or it cannot be read.
     """
     with opened(path) as connection:
+        if _is_empty(connection):  # a process is making it
+            return StoredUsage(functions=(), applications=(), watched_since=None, processes=0)
         chosen: dict[str, Any] = {"app_name": app_name, "environment": environment, "with_removed": with_removed}
         applications = tuple(_application(row) for row in connection.execute(_APPLICATIONS, chosen))
         functions = tuple(_function(row) for row in connection.execute(_FUNCTIONS, chosen))
@@ -155,7 +157,13 @@ def _connect(place: Path) -> sqlite3.Connection:
     return connection
 
 
+def _is_empty(connection: sqlite3.Connection) -> bool:
+    return not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+
+
 def _check(connection: sqlite3.Connection, place: Path) -> None:
+    if _is_empty(connection):
+        return
     application_id = connection.execute("PRAGMA application_id").fetchone()[0]
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if application_id != APPLICATION_ID:

@@ -260,16 +260,23 @@ class WatchedApp:
         assert not missing, f"missing: {dict(missing)}"
         assert not surplus, f"too often: {dict(surplus)}"
         self.check_sums()
+        by_uuid = dict(self.rows("SELECT uuid, pid FROM processes"))
+        assert {by_uuid[uuid] for (uuid,) in self.rows("SELECT process FROM publications")} >= set(self.truth())
+
+    def wait_stored(self) -> None:
+        """Wait until all that has run is stored, while the server goes on."""
+        deadline_s = time.monotonic() + DEADLINE_S
+        while not self.store.exists() or self.expected() - self.stored():
+            assert time.monotonic() < deadline_s, f"missing: {dict(self.expected() - self.stored())}"
+            time.sleep(LOOK_S)
 
     def check_sums(self) -> None:
-        """See that the publications add up to what is stored, and are those of the processes of the ground truth."""
+        """See that the publications add up to what is stored, and that each process has one identity."""
         ((published,),) = self.rows("SELECT sum(functions) FROM publications")
         ((counted,),) = self.rows("SELECT sum(intervals) FROM invocations")
         assert published == counted
         by_uuid = dict(self.rows("SELECT uuid, pid FROM processes"))
         assert len(set(by_uuid.values())) == len(by_uuid), "a process has two identities"
-        published_by = {by_uuid[uuid] for (uuid,) in self.rows("SELECT DISTINCT process FROM publications")}
-        assert set(self.truth()) <= published_by
 
 
 def gunicorn(*options: str, app: str = "app:application") -> Callable[[int], Sequence[str]]:
