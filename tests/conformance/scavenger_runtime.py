@@ -25,13 +25,27 @@ def run(data: Any, folder: Path) -> tuple[dict[str, int], list[str]]:
     missing = [name for name in data.get("requires", ()) if importlib.util.find_spec(name) is None]
     if missing:
         return {"programs": 1}, [f"{data['name']} needs {', '.join(missing)}, which cannot be imported"]
-    return {"programs": 1}, [f"{data['name']}: {difference}" for difference in differences(data, folder)]
+    try:
+        failures = differences(data, folder)
+    except (RuntimeError, subprocess.TimeoutExpired) as error:
+        failures = [str(error)]
+    return {"programs": 1}, [f"{data['name']}: {failure}" for failure in failures]
 
 
 def differences(data: Any, folder: Path) -> list[str]:
     """Say in what a program under the recorder differs from what it does without."""
+    stdout, found = run_program(data, folder)
+    return [*_output_differences(data, stdout), *recording_differences(data, found)]
+
+
+def run_program(data: Any, folder: Path, recorder: str = "ours") -> tuple[str, list[dict[str, Any]]]:
+    """Run a program; give what it printed, and what the recorder reported in each of its processes.
+
+    Raises:
+        RuntimeError: the program failed.
+    """
     base, reports = folder / "code", folder / "reports"
-    base.mkdir()
+    base.mkdir(parents=True)
     reports.mkdir()
     lay_out(data["files"], data.get("layout", "source"), base)
     is_archive = data.get("layout") == "zip"
@@ -44,6 +58,8 @@ def differences(data: Any, folder: Path) -> list[str]:
         "before": data.get("before") or "",
         "script": data["script"],
         "report": str(reports),
+        "recorder": recorder,
+        "start_by_hand": data.get("start_by_hand", False),
     }
     (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
     done = subprocess.run(
@@ -55,9 +71,8 @@ def differences(data: Any, folder: Path) -> list[str]:
         check=False,
     )
     if done.returncode:
-        return [f"ended with {done.returncode}: {done.stderr}"]
-    found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(reports.iterdir())]
-    return [*_output_differences(data, done.stdout), *_recording_differences(data, found)]
+        raise RuntimeError(f"{data['name']} ended with {done.returncode}: {done.stdout}{done.stderr}")
+    return done.stdout, [json.loads(path.read_text(encoding="utf-8")) for path in sorted(reports.iterdir())]
 
 
 def lay_out(files: dict[str, Any], layout: str, base: Path) -> None:
@@ -86,7 +101,7 @@ def _output_differences(data: Any, stdout: str) -> list[str]:
     return [] if stdout == data["stdout"] else [f"printed {stdout!r}, should print {data['stdout']!r}"]
 
 
-def _recording_differences(data: Any, found: list[dict[str, Any]]) -> list[str]:
+def recording_differences(data: Any, found: list[dict[str, Any]]) -> list[str]:
     functions = {*data["functions"], *data.get("async_functions", ())}
     executed, in_child = set(data["executed"]), set(data.get("executed_in_child", ()))
     ran = {signature for one in found if not one["in_child"] for signature in one["ran"]} & functions
