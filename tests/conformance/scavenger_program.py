@@ -25,7 +25,6 @@ from flagmw.usage.functions import CodeBase, Seen
 from flagmw.usage.recording import recorder_for
 from flagmw.usage.seams import Recorder
 
-
 _WAITING = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 
 
@@ -116,7 +115,7 @@ def _recorder(kind: str, config: UsageConfig, code_base: CodeBase) -> Recorder:
     return {"profile": ProfileRecorder, "none": NoRecorder}[kind](code_base)
 
 
-def _frozen(value: object) -> object:
+def _frozen(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
