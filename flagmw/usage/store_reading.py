@@ -141,20 +141,28 @@ def opened(path: str | os.PathLike[str]) -> Iterator[sqlite3.Connection]:
 
 
 def _connect(place: Path) -> sqlite3.Connection:
-    """Open the file; where nothing can be written beside it, as one that nobody changes, if nobody does."""
+    """Open the file; where nothing can be written beside it, as on a full disk, as one that nobody changes."""
     address = f"file:{quote(os.fspath(place))}?mode=ro"
     connection = sqlite3.connect(address, uri=True, timeout=READ_TIMEOUT_S, isolation_level=None)
     try:
         connection.execute("SELECT count(*) FROM sqlite_master")
     except sqlite3.OperationalError as error:
         connection.close()
-        if trouble_of(error) is not Trouble.OTHER or os.path.exists(f"{place}-wal"):
+        if trouble_of(error) is not Trouble.OTHER or _has_log(place):
             raise
         return sqlite3.connect(f"{address}&immutable=1", uri=True, isolation_level=None)
     except sqlite3.Error:
         connection.close()
         raise
     return connection
+
+
+def _has_log(place: Path) -> bool:
+    """Tell whether there are changes that are not in the file itself yet."""
+    try:
+        return os.path.getsize(f"{place}-wal") > 0
+    except OSError:
+        return False
 
 
 def _is_empty(connection: sqlite3.Connection) -> bool:
