@@ -1,19 +1,21 @@
 """Probes in functions' code, for CPython 3.11: each says whether its function ran, and costs nothing once it did.
 
-A function's code begins with a switch: as long as that is a NOP, `probe.flagmw_switch = JUMP` comes next, which by C code
-alone overwrites the switch itself, in the memory of the code object that is running, with a jump over the assignment.
+A function's code begins with a switch: as long as that is a NOP, an assignment to an attribute of the probe comes next,
+which by C code alone overwrites the switch itself, in the memory of the code object that is running, with a jump over
+the assignment.
 So the switch is the record. No Python code runs for it, nothing is allocated, no event reaches a tracer or profiler, and
 nothing else can happen in between: threads, signals and collections wait until the function's own first instruction.
 
 What can be noticed of rewritten code:
 
-* `co_code`, `co_consts` (a number and the probe), `co_names` (`flagmw_switch`) and `co_stacksize` are the rewritten ones.
+* `co_code`, `co_consts` (a number and the probe), `co_names` (`None`), `co_stacksize` and sizes in memory are the rewritten ones.
   `co_code` never shows the switch's state: it is a jump over the assignment, as if there were no probe. So copies of code,
   made by `code.replace`, pickled by value or marshalled, are not seen and pay nothing, and what reads bytecode, as numba
   does, finds nothing new that could be reached.
 * except for generator functions, of which `types.coroutine` makes copies: there it is the NOP. A copy counts for the
   original, and pays for the assignment, some 30 ns, at each call. Pickled by value it has something harmless for the
   probe; it cannot be marshalled and run again.
+* it is equal to a copy only while its switch is as `co_code` shows it. Its hash does not change.
 * it lives as long as the process: such copies write through the probe into the original.
 
 Needs `ctypes`; can be imported by any Python, and `problem` says whether it can be used.
@@ -31,12 +33,15 @@ from flagmw.usage import code_rewriting
 from flagmw.usage.code_names import is_function
 
 _NOP = code_rewriting.value_of(code_rewriting.NOP)
-_SWITCH = "flagmw_switch"
+_ASSIGNED = "None"
+"""The name that the code assigns to. What lists a function's names, as `inspect.getclosurevars` does, passes this one over,
+since long ago None was a name."""
+
 _NOWHERE = ctypes.c_uint16(_NOP)
 _CO_GENERATOR = 0x20
 
 
-class Probe(ctypes.Structure):
+class Probe(ctypes.Union):
     """Says whether a function ran. Its memory is the switch in the function's code.
 
     Any thread may use it. It equals itself only, so that code objects can be hashed and compared as ever.
@@ -47,7 +52,7 @@ class Probe(ctypes.Structure):
     """
 
     __slots__ = ("_jump", "code")
-    _fields_ = ((_SWITCH, ctypes.c_uint16),)
+    _fields_ = (("flagmw_switch", ctypes.c_uint16), (_ASSIGNED, ctypes.c_uint16))
 
     code: CodeType
     flagmw_switch: int
@@ -139,7 +144,7 @@ def _with_probe(code: CodeType) -> tuple[CodeType, Probe | None]:
         return code, None
     probe = Probe.from_address(ctypes.addressof(_NOWHERE))
     try:
-        code, jump = code_rewriting.with_store(code, entry, probe, _SWITCH)
+        code, jump = code_rewriting.with_store(code, entry, probe, _ASSIGNED)
     except ValueError:  # tables that no compiler wrote
         return code, None
     probe.code = code

@@ -335,6 +335,12 @@ def test_signature_documentation_and_source_stay() -> None:
     )
 
 
+def test_the_names_that_a_function_uses_stay() -> None:
+    f, _ = function("def f(n):\n    return print, other, n\n")
+    used = inspect.getclosurevars(f)
+    assert (used.builtins, used.globals, used.nonlocals, used.unbound) == ({"print": print}, {}, {}, {"other"})
+
+
 def test_a_function_without_documentation_gets_none() -> None:
     assert run_rewritten("f = lambda: x\nresult = f.__doc__").result is None
 
