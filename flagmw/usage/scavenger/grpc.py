@@ -33,6 +33,8 @@ _PIECE_BYTES = 64 * 1024
 _MAX_TEXT_CHARS = 200
 _MAX_TIMEOUT_MS = 10**8 - 1
 _PREFIX = struct.Struct(">BI")
+_FRAME_HEAD_BYTES = 9
+_SETTINGS = b"\4"
 
 _OK, _UNKNOWN, _RESOURCE_EXHAUSTED, _UNAUTHENTICATED = 0, 2, 8, 16
 _CODES = (
@@ -131,6 +133,7 @@ class Channel:
         )
         self._h2 = _new_connection()
         self._has_settings = False
+        self._head = b""
         self._is_gone = False
         self._line: Line = connector.connect(target)
         try:
@@ -232,10 +235,14 @@ class Channel:
         data = self._line.recv(_PIECE_BYTES)
         if not data:
             raise TransportError(f"{self.peer} closed the connection without an answer")
+        self._head += data[: _FRAME_HEAD_BYTES - len(self._head)]
         try:
-            events = self._h2.receive_data(data)
+            # The library would wait for all of a frame that is far too long, which is what HTTP/1 looks like.
+            events = self._h2.receive_data(data) if _begins_well(self._head) else None
         except Exception:  # the libraries' many ways to say that this is no HTTP/2
-            raise ProtocolError(f"{self.peer} answered something that is no HTTP/2, which gRPC needs") from None
+            events = None
+        if events is None:
+            raise ProtocolError(f"{self.peer} answered something that is no HTTP/2, which gRPC needs")
         self._take_in(events, stream, reply)
         if not reply.is_over and self._is_gone:
             raise Gone(f"{self.peer} ends the connection")
@@ -301,6 +308,11 @@ class Channel:
         if http and http != "200":
             return Refused(f"{self.peer} answered HTTP {http}; is it a collector, and does it get HTTP/2?")
         return ProtocolError(f"{self.peer} broke its answer off")
+
+
+def _begins_well(head: bytes) -> bool:
+    """Tell whether a connection begins as HTTP/2 has it: with settings, in a frame of less than 64 KiB."""
+    return head[:1] in (b"", b"\0") and head[3:4] in (b"", _SETTINGS)
 
 
 def _new_connection() -> Any:
