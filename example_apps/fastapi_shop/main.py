@@ -47,6 +47,7 @@ app.add_middleware(
     client=Client(FlagFile(FOLDER / "flags.yaml")),
     user=user,
     anonymous=AnonymousCookie(secret=SECRET_KEY),
+    usage=FOLDER / "pyproject.toml",  # which functions still run, which flags may go: flagmw usage report
 )
 app.add_middleware(SessionMiddleware, secret_key=SECRET_KEY)
 app.mount("/static", StaticFiles(directory=FOLDER / "static"), name="static")

@@ -1,11 +1,13 @@
 """A small shop on Flask. What flagmw needs here: one setting, one line that installs it, and reads where they matter."""
 
+import datetime as dt
 import json
 import logging
 import os
 from pathlib import Path
 from typing import Any
 
+import delivery
 from flask import Flask, Request, abort, redirect, render_template, request, session, url_for
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response
@@ -13,6 +15,7 @@ from werkzeug.wrappers import Response
 from flagmw import UserContext, flags
 from flagmw_flask import Flags, require_flag
 
+FOLDER = Path(__file__).parent
 CHOICES = {
     "country": {"DE": "Germany", "FR": "France", "US": "USA"},
     "plan": {"free": "Free", "plus": "Plus"},
@@ -35,13 +38,21 @@ def user(_: Request) -> UserContext:
 
 app = Flask(__name__)
 app.config["SECRET_KEY"] = os.environ.get("SECRET_KEY", "for this demo only")
-app.config["FLAGMW"] = {"FLAG_FILE": Path(__file__).with_name("flags.yaml")}
+app.config["FLAGMW"] = {
+    "FLAG_FILE": FOLDER / "flags.yaml",
+    "USAGE": FOLDER / "pyproject.toml",  # which functions still run, which flags may go: flagmw usage report
+}
 Flags(app, user=user)
 
 
 @app.get("/")
 def product() -> str:
-    return render_template("product.html")  # the template reads `new-gallery`, where it matters
+    country = visitor()["country"]
+    if flags.is_enabled("delivery-promise"):
+        arrives = delivery.promised(country, dt.datetime.now(tz=dt.UTC).date())
+    else:
+        arrives = delivery.estimated(country)
+    return render_template("product.html", arrives=arrives)  # the template reads `new-gallery`, where it matters
 
 
 @app.get("/checkout")

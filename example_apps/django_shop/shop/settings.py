@@ -27,6 +27,7 @@ MIDDLEWARE = [
 FLAGMW = {
     "FLAG_FILE": BASE_DIR / "flags.yaml",
     "USER": "shop.users.build",
+    "USAGE": BASE_DIR / "pyproject.toml",  # which functions still run, which flags may go: flagmw usage report
 }
 
 TEMPLATES = [
