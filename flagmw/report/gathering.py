@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from flagmw.client import Client
 from flagmw.errors import ConfigError, FlagmwError
@@ -16,7 +17,8 @@ from flagmw.report.flags import FlagUse
 from flagmw.report.model import Report, Selection, build_report
 from flagmw.showing import start_for_showing
 from flagmw.usage.config import DEFAULT_STORE, EVERYTHING, UsageConfig
-from flagmw.usage.store import StoredUsage, read_usage
+from flagmw.usage.config_file import CONF_NAME, PYPROJECT_NAME, SECTION, read_toml
+from flagmw.usage.store import StoredFunction, StoredUsage, read_usage
 
 SETTLED_DAYS = 14
 """Two weeks with one variation: rarer than the rollouts and switches of daily work."""
@@ -66,7 +68,7 @@ def gather(wanted: Wanted, now: float) -> Report:
     store = wanted.store or (config.store if found else DEFAULT_STORE)
     if store is None:
         raise ConfigError("the settings name no store, so there is nothing to report; give --store FILE")
-    usage = read_usage(store, wanted.app_name, wanted.environment)
+    usage = from_here(read_usage(store, wanted.app_name, wanted.environment))
     history = read_flag_counts(store, wanted.app_name, wanted.environment)
     if not found:
         config = code_base_of(usage)
@@ -95,17 +97,30 @@ def configuration(path: str | None, *, may_be_missing: bool = False) -> tuple[Us
     """
     if path is not None:
         return UsageConfig.load(path), True
-    if may_be_missing and not _has_settings():
+    if os.path.isfile(CONF_NAME):
+        return UsageConfig.load(CONF_NAME), True
+    pyproject = Path(PYPROJECT_NAME)
+    if pyproject.is_file() and read_toml(pyproject) is not None:
+        return UsageConfig.from_pyproject(pyproject), True
+    if may_be_missing:
         return UsageConfig(codebase=(".",)), False
-    return UsageConfig.of(True), True  # noqa: FBT003  # what the setting takes
+    raise ConfigError(
+        f"there is neither a {CONF_NAME} nor a {PYPROJECT_NAME} with the section {SECTION} in {os.getcwd()}; "
+        "name one with --config FILE"
+    )
 
 
-def _has_settings() -> bool:
-    try:
-        UsageConfig.of(True)  # noqa: FBT003  # what the setting takes
-    except ConfigError:
-        return os.path.exists("scavenger.conf")
-    return True
+def from_here(usage: StoredUsage) -> StoredUsage:
+    """Show files below the working directory by their paths in it, so that editors find them."""
+    here = os.path.realpath(os.getcwd()) + os.sep
+    return replace(usage, functions=tuple(_from_here(stored, here) for stored in usage.functions))
+
+
+def _from_here(stored: StoredFunction, here: str) -> StoredFunction:
+    function = stored.function
+    if not function.path.startswith(here):
+        return stored
+    return replace(stored, function=replace(function, shown_path=function.path[len(here) :]))
 
 
 def code_base_of(usage: StoredUsage) -> UsageConfig:
