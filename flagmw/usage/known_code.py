@@ -62,6 +62,12 @@ class KnownCode:
         self._lock = threading.Lock()
         self._log_once = LogOnce(logger)
 
+    def prepare(self) -> None:
+        """Remember where the code base is, since a server may change its folder; reads nothing."""
+        if self._scanner is None:
+            module: Any = import_optional("flagmw.usage.codebase")
+            self._scanner = module.Scanner(self._config)
+
     def forked(self) -> None:
         """Go on in a child, in which no other thread runs."""
         if self._lock.locked():  # a thread of the parent was reading
@@ -141,9 +147,7 @@ class KnownCode:
 
     def _read(self, rest: Rest) -> CodeBase | None:
         try:
-            if self._scanner is None:
-                module: Any = import_optional("flagmw.usage.codebase")
-                self._scanner = module.Scanner(self._config)
+            self.prepare()
             code_base: CodeBase = self._scanner.scan(pause=rest)
         except Exception as error:  # a defect of ours must end neither the thread nor what others publish
             self.problem = f"the code base cannot be read: {error!r}"
@@ -154,20 +158,21 @@ class KnownCode:
 
     def _tell(self, code_base: CodeBase) -> None:
         config = self._config
+        shown = "; ".join(map(str, code_base.problems[:SHOWN_PROBLEMS]))
+        if len(code_base.problems) > SHOWN_PROBLEMS:
+            shown += f" (and {len(code_base.problems) - SHOWN_PROBLEMS} more)"
         if not code_base.functions:
             self._log_once(
                 logging.WARNING,
                 "nothing",
-                "the usage agent finds no function: packages %s under %s, without %s",
-                ", ".join(map(repr, config.packages)) or "(none are set)",
+                "the usage agent finds no function: packages %s under %s%s; %s",
+                ", ".join(map(repr, config.packages)),
                 ", ".join(map(repr, config.codebase)),
-                ", ".join(map(repr, config.exclude_packages)) or "exclusions",
+                f" without {', '.join(map(repr, config.exclude_packages))}" if config.exclude_packages else "",
+                shown or "look at these settings",
             )
-        if code_base.problems:
-            shown = "; ".join(map(str, code_base.problems[:SHOWN_PROBLEMS]))
-            rest = len(code_base.problems) - SHOWN_PROBLEMS
-            more = f" (and {rest} more)" if rest > 0 else ""
-            self._log_once(logging.WARNING, shown, "the usage agent skips what it cannot read: %s%s", shown, more)
+        elif shown:
+            self._log_once(logging.WARNING, shown, "the usage agent leaves out what it cannot read: %s", shown)
 
 
 def _changed_at(path: str) -> float | None:

@@ -138,6 +138,8 @@ class Watch:
         hooks.install()
         started_at = time.time()
         self._problems.clear()
+        with self._telling("preparing to read the code base"):
+            self._known.prepare()
         module: Any = import_optional("flagmw.usage.recording")
         with self._telling("watching what runs"):
             self._recorder = module.recorder_for(self.config)
