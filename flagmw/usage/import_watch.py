@@ -6,11 +6,12 @@ modules stay what they are. When a loader has a way of its own, what it has exec
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from types import CodeType, FunctionType, ModuleType
@@ -69,10 +70,9 @@ class ImportWatch:
         if self in sys.meta_path:
             sys.meta_path.remove(self)
         for reference in self._loaders:
-            attributes = vars(loader) if (loader := reference()) is not None else {}
-            for name in ("get_code", "exec_module"):
-                if isinstance(attributes.get(name), _Through):
-                    del attributes[name]
+            loader = reference()
+            for name in () if loader is None else ("get_code", "exec_module"):
+                _take_away(vars(loader), name)
         self._loaders.clear()
 
     def forked(self) -> None:
@@ -114,15 +114,20 @@ class ImportWatch:
         # A class, an instance with slots, or a proxy, whose attributes are another's.
         if type(attributes) is not dict or loader.__class__ is not type(loader):
             return
-        if isinstance(attributes.get("get_code"), _Through):
-            attributes["get_code"].paths[name] = path  # an archive has one loader
-            return
-        if hasattr(loader, "get_code"):
-            attributes["get_code"] = _CodeThrough(loader, "get_code", self, name, path)
-        is_plain = getattr(type(loader), "exec_module", None) is SourceFileLoader.exec_module
-        if not is_plain and hasattr(loader, "exec_module") and "exec_module" not in attributes:
-            attributes["exec_module"] = _ModuleThrough(loader, "exec_module", self, name, path)
-        self._loaders.append(weakref.ref(loader))
+        for through in (_CodeThrough, _ModuleThrough):
+            method = through.method_name
+            mine = [one for one in _all_through(attributes.get(method)) if one.watch is self]
+            if mine:
+                mine[0].paths[name] = path  # an archive has one loader for all its modules
+            elif hasattr(loader, method) and not (through is _ModuleThrough and _asks_for_code(loader)):
+                attributes[method] = through(loader, self, name, path)
+        with contextlib.suppress(TypeError):  # what cannot be referred to keeps what does nothing after the end
+            self._loaders.append(weakref.ref(loader))
+
+    @property
+    def is_on(self) -> bool:
+        """Whether it hands anything over."""
+        return self._is_on
 
     def hand_over(self, code: Any, path: str) -> Any:
         """Give the code to execute instead of a module's; there is none for modules that are not Python's."""
@@ -162,23 +167,31 @@ def _behind(finder: object) -> list[Any]:
     return finders[finders.index(finder) + 1 :] if finder in finders else finders
 
 
+def _asks_for_code(loader: Any) -> bool:
+    """Tell whether a loader executes what its `get_code` gives, as all of Python's own do."""
+    return "exec_module" not in vars(loader) and type(loader).exec_module is SourceFileLoader.exec_module
+
+
 class _Through:
     """A loader's method with ours around it, as an attribute of the loader.
 
     Attributes:
+        watch: whose it is.
+        method: what it is around; another watch's, if there are several.
         paths: of the modules that it is there for, by name.
     """
 
-    __slots__ = ("_loader", "_method", "_name", "_watch", "paths")
+    __slots__ = ("_loader", "method", "paths", "watch")
 
-    def __init__(self, loader: Any, name: str, watch: ImportWatch, module_name: str, path: str) -> None:
+    method_name = ""
+
+    def __init__(self, loader: Any, watch: ImportWatch, module_name: str, path: str) -> None:
         self._loader = loader
-        self._name = name
-        self._method: Callable[..., Any] = getattr(loader, name)
-        self._watch = watch
+        self.watch = watch
+        self.method: Callable[..., Any] = getattr(loader, self.method_name)
         self.paths = {module_name: path}
 
-    # Loaders are equal when their attributes are; what was hooked is equal to what was.
+    # Loaders are equal when their attributes are; those that passed through here have to stay so.
     def __eq__(self, other: object) -> bool:
         return type(other) is type(self)
 
@@ -187,7 +200,7 @@ class _Through:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Have a loader copied, or written, with a method that knows nothing of us."""
-        return partial, (getattr(type(self._loader), self._name), self._loader)
+        return partial, (getattr(type(self._loader), self.method_name), self._loader)
 
 
 class _CodeThrough(_Through):
@@ -195,12 +208,14 @@ class _CodeThrough(_Through):
 
     __slots__ = ()
 
+    method_name = "get_code"
+
     @_as_importlib
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        code = self._method(*args, **kwargs)
+        code = self.method(*args, **kwargs)
         name = args[0] if args else kwargs.get("fullname")
         path = self.paths.get(name) if isinstance(name, str) else None
-        return code if path is None else self._watch.hand_over(code, path)
+        return code if path is None else self.watch.hand_over(code, path)
 
 
 class _ModuleThrough(_Through):
@@ -208,12 +223,31 @@ class _ModuleThrough(_Through):
 
     __slots__ = ()
 
+    method_name = "exec_module"
+
     @_as_importlib
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         module = args[0] if args else kwargs.get("module")
         path = self.paths.get(getattr(module, "__name__", ""))
-        before = self._watch.handed_over(path) if path is not None else 0
-        result = self._method(*args, **kwargs)
-        if path is not None and self._watch.handed_over(path) == before:
-            self._watch.executed(path)
+        before = self.watch.handed_over(path) if path is not None else 0
+        result = self.method(*args, **kwargs)
+        if path is not None and self.watch.handed_over(path) == before:
+            self.watch.executed(path)
         return result
+
+
+def _all_through(method: object) -> Iterator[_Through]:
+    """Give what was put around a loader's method, ours and other watches'."""
+    while isinstance(method, _Through):
+        yield method
+        method = method.method
+
+
+def _take_away(attributes: dict[str, Any], name: str) -> None:
+    """Leave of what was put around a method what is still in use; under it, what is not does nothing."""
+    if isinstance(attributes.get(name), _Through):
+        in_use = [one for one in _all_through(attributes[name]) if one.watch.is_on]
+        if in_use:
+            attributes[name] = in_use[0]
+        else:
+            del attributes[name]

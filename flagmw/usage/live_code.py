@@ -29,24 +29,33 @@ class LiveCode(NamedTuple):
 
     Attributes:
         functions: all function objects.
-        running: code that is being executed in any thread, or waits in a generator or coroutine; not each once.
+        on_stack: code that is being executed in any thread; not each once.
+        waiting: code that goes on some time, in a generator or coroutine; not each once.
     """
 
     functions: list[tuple[FunctionType, str]]
-    running: list[tuple[CodeType, str]]
+    on_stack: list[tuple[CodeType, str]]
+    waiting: list[tuple[CodeType, str]]
+
+    def running(self) -> list[tuple[CodeType, str]]:
+        """Give the code that goes on with what it is, whatever becomes of its function."""
+        return [*self.on_stack, *self.waiting]
 
     def codes(self) -> Iterator[tuple[CodeType, str]]:
         """Give all the code; not each once."""
         for function, path in self.functions:
             yield function.__code__, path
-        yield from self.running
+        yield from self.running()
 
 
 def find_live_code(scope: Scope) -> LiveCode:
     """Look for code of watched modules. Takes about 40 ms per million objects that Python keeps."""
     places = _Places(scope)
-    live = LiveCode([], [])
-    frames = list(_frames())
+    live = LiveCode([], [], [])
+    for frame in list(_frames()):
+        path = places.path_of(frame.f_code, frame.f_globals)
+        if path is not None:
+            live.on_stack.append((frame.f_code, path))
     for one in _objects():
         if type(one) is FunctionType:
             path = places.path_of(one.__code__, one.__globals__)
@@ -54,12 +63,9 @@ def find_live_code(scope: Scope) -> LiveCode:
                 live.functions.append((one, path))
         else:
             frame = getattr(one, _FRAME_ATTRIBUTES[type(one)])
-            if frame is not None:
-                frames.append(frame)
-    for frame in frames:
-        path = places.path_of(frame.f_code, frame.f_globals)
-        if path is not None:
-            live.running.append((frame.f_code, path))
+            path = places.path_of(frame.f_code, frame.f_globals) if frame is not None else None
+            if path is not None:
+                live.waiting.append((frame.f_code, path))
     return live
 
 

@@ -70,7 +70,7 @@ class ProbedCode:
             Whether to look for more: other threads may have made functions of code that was about to be replaced.
         """
         found = _Replacing(self)
-        for code, path in live.running:
+        for code, path in live.running():
             found.replace_constants(code, path)
         found.replace_codes(live.functions)
         return found.has_replaced and len(sys._current_frames()) > 1  # noqa: SLF001  # documented; counts threads

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from types import CodeType, ModuleType
 from typing import Any, Protocol
 
-from flagmw.usage.code_names import name_of
+from flagmw.usage.code_names import is_function, name_of
 from flagmw.usage.config import UsageConfig
 from flagmw.usage.functions import Seen
 from flagmw.usage.import_watch import ImportWatch
@@ -85,6 +85,7 @@ class CodeRecorder:
         self._paths: set[str] = set()
         self._loaded_again: set[str] = set()
         self._modules: dict[str, int] = {}
+        self._on_stack: list[Seen] = []
 
     @property
     def problem(self) -> str | None:
@@ -101,7 +102,8 @@ class CodeRecorder:
                 return
             self._is_on = True
             self._imports.install()
-            self._look()
+            # Whoever started us, an app's factory for one, is running, and may never be called again.
+            self._on_stack = [Seen(path, *name_of(code)) for code, path in self._look().on_stack if is_function(code)]
         except Exception:  # the application goes on without
             logger.exception("the usage agent cannot watch all functions that exist")
 
@@ -122,11 +124,13 @@ class CodeRecorder:
         """Give what ran since the last time, each once, and watch it again."""
         if self._is_on:
             self._catch_up()
-        taken = self._code.take()
-        return list(dict.fromkeys(Seen(path, *name_of(code)) for code, path in taken))
+        taken = self._on_stack + [Seen(path, *name_of(code)) for code, path in self._code.take()]
+        self._on_stack = []
+        return list(dict.fromkeys(taken))
 
     def forked(self) -> None:
         """Forget what the parent saw, and watch it again; called in a child, before anything else runs there."""
+        self._on_stack = []
         self._imports.forked()
         self._code.forget()
 
@@ -142,14 +146,17 @@ class CodeRecorder:
     def _on_executed(self, path: str) -> None:
         self._look()
 
-    def _look(self) -> None:
+    def _look(self) -> LiveCode:
+        """Watch the code that exists; gives what was found first."""
         complete = self._unknown_paths()
+        found = live = find_live_code(self._scope)
         for _ in range(_MAX_LOOKS):
-            live = find_live_code(self._scope)
-            self._paths.update(path for _, path in live.running)
+            self._paths.update(path for _, path in live.on_stack)
             if not self._code.watch_live(live):
                 break
+            live = find_live_code(self._scope)
         self._paths.update(complete)
+        return found
 
     def _catch_up(self) -> None:
         """Look for modules that came in by ways that are not seen, and see to it that imports are."""

@@ -40,7 +40,8 @@ def load(name: str) -> dict[str, Any]:
         "needs_python": tuple(int(part) for part in options.get("python", "3").split(".")),
         "needs": options.get("needs"),
         "layouts": options.get("layouts", " ".join(LAYOUTS)).split(),
-        "resumed": options.get("resumed"),
+        "on_stack": {options["on_stack"]} if "on_stack" in options else set(),
+        "resumed": {options["resumed"]} if "resumed" in options else set(),
         "config": {"codebase": ["."], "packages": [package]},
     }
 
@@ -69,7 +70,7 @@ def differences(name: str, layout: str, folder: Path) -> list[str]:
     _, truth = run_program(program, folder / "profile", "profile")
     wanted = {
         "functions": {signature for one in truth for signature in one["exists"]},
-        "executed": program["executed"] or _ran(truth, in_child=False) - {program["resumed"]},
+        "executed": program["executed"] or (_ran(truth, in_child=False) | program["on_stack"]) - program["resumed"],
         "executed_in_child": _ran(truth, in_child=True),
     }
     return [
