@@ -300,8 +300,6 @@ class Watch:
         yield from self._problems
         if self._recorder is not None and self._recorder.problem is not None:
             yield f"what runs cannot be seen: {self._recorder.problem}"
-        if self.config.store is None and self.config.server_url is None:
-            yield "nothing is reported: neither store nor server_url is set"
         if self._known.problem is not None:
             yield self._known.problem
         code_base = self._known.code_base
