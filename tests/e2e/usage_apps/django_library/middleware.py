@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from django.http import HttpRequest
@@ -9,23 +7,24 @@ Next = Callable[[HttpRequest], HttpResponseBase]
 
 
 class Timing:
-    def __init__(self, get_response: Next) -> None:
+    def __init__(self, get_response):
         self.get_response = get_response
 
-    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+    def __call__(self, request):
         response = self.get_response(request)
         response.headers["X-Timing"] = self._format(1.5)
         return response
 
-    def process_exception(self, request: HttpRequest, exception: Exception) -> None:
+    def process_exception(self, request, exception):
         return None
 
-    def _format(self, seconds: float, digits: int = 3) -> str:
+    def _format(self, seconds, digits=3):
         return f"{seconds:.{digits}f}"
 
 
-def plain(get_response: Next) -> Next:
-    def middleware(request: HttpRequest) -> HttpResponseBase:
+def plain(get_response):
+
+    def middleware(request):
         return get_response(request)
 
     return middleware

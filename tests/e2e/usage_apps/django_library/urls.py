@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 from django.urls import path, register_converter
 
 from django_library.books import views
@@ -8,15 +6,14 @@ from django_library.books import views
 class ShelfConverter:
     regex = "[a-z]+"
 
-    def to_python(self, value: str) -> str:
+    def to_python(self, value):
         return value.upper()
 
-    def to_url(self, value: str) -> str:
+    def to_url(self, value):
         return value.lower()
 
 
 register_converter(ShelfConverter, "shelf")
-
 urlpatterns = [
     path("", views.index),
     path("shelf/<shelf:name>", views.shelf, name="shelf"),

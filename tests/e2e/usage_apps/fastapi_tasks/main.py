@@ -31,7 +31,7 @@ class Task(BaseModel):
     def tidy(cls, value: str) -> str:
         return value.strip()
 
-    @computed_field  # type: ignore[prop-decorator]  # as pydantic documents it
+    @computed_field
     @property
     def hours(self) -> float:
         return self.minutes / 60

@@ -1,14 +1,12 @@
 """A Flask app of the ordinary kind: blueprints, decorators, a service layer, hooks, an error page."""
 
-from __future__ import annotations
-
 from flask import Flask
 
 from flask_orders.errors import register_errors
 from flask_orders.hooks import register_hooks
 
 
-def create_app() -> Flask:
+def create_app():
     app = Flask(__name__)
     register_hooks(app)
     register_errors(app)
@@ -20,9 +18,9 @@ def create_app() -> Flask:
     return app
 
 
-def as_money(cents: int, currency: str = "EUR") -> str:
+def as_money(cents, currency="EUR"):
     return f"{cents / 100:.2f} {currency}"
 
 
-def create_worker() -> None:
+def create_worker():
     raise NotImplementedError

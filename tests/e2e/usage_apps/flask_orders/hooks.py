@@ -1,51 +1,51 @@
-from __future__ import annotations
-
 import functools
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from flask import Flask, Response, g
+from flask import g
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def register_hooks(app: Flask) -> None:
+def register_hooks(app):
     app.before_request(_begin)
     app.after_request(_end)
     app.teardown_appcontext(lambda _: None)
 
 
-def _begin() -> None:
+def _begin():
     g.began = time.monotonic()
 
 
-def _end(response: Response) -> Response:
+def _end(response):
     response.headers["X-Took"] = str(time.monotonic() - g.began)
     return response
 
 
-def logged(view: F) -> F:
+def logged(view):
+
     @functools.wraps(view)
-    def wrapper(*args: Any, **kwargs: Any) -> Any:
+    def wrapper(*args, **kwargs):
         return view(*args, **kwargs)
 
-    return wrapper  # type: ignore[return-value]  # as decorators are typed
+    return wrapper
 
 
-def cached(seconds: float = 1.0) -> Callable[[F], F]:
-    def decorate(view: F) -> F:
+def cached(seconds=1.0):
+
+    def decorate(view):
         kept: dict[Any, Any] = {}
 
-        def wrapper(*args: Any) -> Any:
+        def wrapper(*args):
             if args not in kept:
                 kept[args] = view(*args)
             return kept[args]
 
-        def forget() -> None:
+        def forget():
             kept.clear()
 
-        wrapper.forget = forget  # type: ignore[attr-defined]  # an attribute, as caches have them
-        return wrapper  # type: ignore[return-value]  # as decorators are typed
+        wrapper.forget = forget
+        return wrapper
 
     return decorate

@@ -83,7 +83,7 @@ def shown(value: Any) -> str:
 
 
 @shown.register
-def _(value: list) -> str:  # type: ignore[type-arg]  # singledispatch needs the bare class
+def _(value: list) -> str:
     return ", ".join(value)
 
 

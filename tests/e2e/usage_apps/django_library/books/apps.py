@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 from django.apps import AppConfig
 from django.core.signals import request_finished
 
@@ -7,7 +5,7 @@ from django.core.signals import request_finished
 class BooksConfig(AppConfig):
     name = "django_library.books"
 
-    def ready(self) -> None:
+    def ready(self):
         from django_library.books import signals
 
         request_finished.connect(signals.finished)

@@ -1,18 +1,14 @@
-from __future__ import annotations
-
-from typing import Any, ClassVar
-
 from django.db import models
 
 
-class BookQuerySet(models.QuerySet["Book"]):
-    def readable(self) -> BookQuerySet:
+class BookQuerySet(models.QuerySet):
+    def readable(self):
         return self.filter(pages__lt=self._limit())
 
-    def _limit(self, *, factor: int = 100) -> int:
+    def _limit(self, *, factor=100):
         return 10 * factor
 
-    def lost(self) -> BookQuerySet:
+    def lost(self):
         return self.none()
 
 
@@ -22,33 +18,32 @@ class Named(models.Model):
     class Meta:
         abstract = True
 
-    def __str__(self) -> str:
+    def __str__(self):
         return self.title
 
 
 class Book(Named):
     pages = models.IntegerField(default=1)
-
-    objects: ClassVar[Any] = BookQuerySet.as_manager()
+    objects = BookQuerySet.as_manager()
 
     class Meta:
         app_label = "books"
 
-    def save(self, *args: Any, **kwargs: Any) -> None:
+    def save(self, *args, **kwargs):
         self.title = self._tidy(self.title)
         super().save(*args, **kwargs)
 
-    def get_absolute_url(self) -> str:
+    def get_absolute_url(self):
         return f"/book/{self.pk}"
 
     @staticmethod
-    def _tidy(title: str) -> str:
+    def _tidy(title):
         return title.strip()
 
     @property
-    def is_long(self) -> bool:
+    def is_long(self):
         return self.pages > 500
 
     @property
-    def is_short(self) -> bool:
+    def is_short(self):
         return not self.is_long

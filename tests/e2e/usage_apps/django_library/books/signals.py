@@ -1,7 +1,3 @@
-from __future__ import annotations
-
-from typing import Any
-
 from django.db.models.signals import post_delete, post_save
 from django.dispatch import receiver
 
@@ -10,15 +6,15 @@ from django_library.books.models import Book
 COUNTS = {"finished": 0, "saved": 0}
 
 
-def finished(sender: object, **kwargs: Any) -> None:
+def finished(sender, **kwargs):
     COUNTS["finished"] += 1
 
 
 @receiver(post_save, sender=Book)
-def saved(sender: object, instance: Book, **kwargs: Any) -> None:
+def saved(sender, instance, **kwargs):
     COUNTS["saved"] += 1
 
 
 @receiver(post_delete, sender=Book)
-def deleted(sender: object, **kwargs: Any) -> None:
+def deleted(sender, **kwargs):
     COUNTS["saved"] -= 1

@@ -1,11 +1,7 @@
-from __future__ import annotations
-
 import asyncio
-from collections.abc import Callable
 from functools import wraps
-from typing import Any
 
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, JsonResponse, StreamingHttpResponse
+from django.http import Http404, HttpResponse, JsonResponse, StreamingHttpResponse
 from django.shortcuts import render
 from django.utils.decorators import method_decorator
 from django.utils.functional import lazy
@@ -15,12 +11,11 @@ from django.views.generic import TemplateView
 
 from django_library.books.models import Book
 
-ViewFunction = Callable[..., HttpResponseBase]
 
+def staff_only(view):
 
-def staff_only(view: ViewFunction) -> ViewFunction:
     @wraps(view)
-    def inner(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+    def inner(request, *args, **kwargs):
         if request.headers.get("X-Staff") != "yes":
             raise Http404
         return view(request, *args, **kwargs)
@@ -28,7 +23,7 @@ def staff_only(view: ViewFunction) -> ViewFunction:
     return inner
 
 
-def _greeting() -> str:
+def _greeting():
     return "library"
 
 
@@ -36,56 +31,56 @@ greeting = lazy(_greeting, str)
 
 
 @never_cache
-def index(request: HttpRequest) -> HttpResponse:
+def index(request):
     return HttpResponse(greeting())
 
 
 @staff_only
-def shelf(request: HttpRequest, name: str) -> StreamingHttpResponse:
+def shelf(request, name):
     return StreamingHttpResponse(letter for letter in _letters(name))
 
 
-def _letters(name: str) -> Any:
+def _letters(name):
     yield from name
 
 
 class Mixin:
-    def context(self, **extra: Any) -> dict[str, Any]:
+    def context(self, **extra):
         return {"mixin": True, **extra}
 
-    def unused(self) -> None:
+    def unused(self):
         return None
 
 
 @method_decorator(never_cache, name="dispatch")
 class BookView(Mixin, View):
-    def get(self, request: HttpRequest, pk: int) -> JsonResponse:
+    def get(self, request, pk):
         return JsonResponse(self.context(pk=pk))
 
-    def post(self, request: HttpRequest, pk: int) -> JsonResponse:
+    def post(self, request, pk):
         book = Book(title="  Posted  ", pages=pk)
         book.save()
         return JsonResponse({"title": str(book), "readable": Book.objects.readable().count()})
 
-    def delete(self, request: HttpRequest, pk: int) -> HttpResponse:
+    def delete(self, request, pk):
         return HttpResponse()
 
 
 class Page(TemplateView):
     template_name = "page.html"
 
-    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+    def get_context_data(self, **kwargs):
         return {**super().get_context_data(**kwargs), "books": [Book(title="a", pages=600), Book(title="b")]}
 
 
-async def slow(request: HttpRequest) -> HttpResponse:
+async def slow(request):
     await asyncio.sleep(0)
     return HttpResponse(await _wait())
 
 
-async def _wait(times: int = 2) -> str:
+async def _wait(times=2):
     return "waited" * times
 
 
-def never(request: HttpRequest) -> HttpResponse:
+def never(request):
     return render(request, "never.html")

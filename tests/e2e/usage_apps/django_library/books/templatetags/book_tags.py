@@ -1,19 +1,17 @@
-from __future__ import annotations
-
 from django import template
 
 register = template.Library()
 
 
 @register.filter
-def loud(text: str) -> str:
+def loud(text):
     return _upper(text)
 
 
 @register.simple_tag
-def unused_tag(value: str = "") -> str:
+def unused_tag(value=""):
     return value
 
 
-def _upper(text: str) -> str:
+def _upper(text):
     return text.upper()
