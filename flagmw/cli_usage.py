@@ -187,6 +187,8 @@ def _check(make_output: MakeOutput) -> click.Command:
             raise click.UsageError("nothing to check: give --max-stale 0, for example")
         with _told(make_output):
             report = _gathered(**options)
+            if report.flags_problem is not None:
+                raise ConfigError(report.flags_problem)
         from flagmw.report.terminal import plain_flag_lines  # noqa: PLC0415  # see the module's docstring
 
         output, errors = make_output(), make_output(to_stderr=True)
@@ -326,7 +328,7 @@ def _sources() -> list[click.Option]:
         click.Option(
             ["--settled-days"],
             type=click.FloatRange(min=0, min_open=True),
-            default=14,
+            default=30,
             show_default=True,
             metavar="N",
             help="For how long a settled flag has given everybody one variation.",

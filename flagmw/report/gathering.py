@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -13,15 +13,13 @@ from flagmw.evaluations import flag_keys
 from flagmw.flag_counts import FlagHistory, read_flag_counts
 from flagmw.providers import FlagFile
 from flagmw.report.ages import AgeLimits
-from flagmw.report.flags import FlagUse
+from flagmw.report.flag_uses import Judged, judge_flags, near
 from flagmw.report.model import Report, Selection, build_report
 from flagmw.showing import start_for_showing
+from flagmw.stale.judging import DEFAULT_SETTLED_DAYS
 from flagmw.usage.config import DEFAULT_STORE, EVERYTHING, UsageConfig
 from flagmw.usage.config_file import CONF_NAME, PYPROJECT_NAME, SECTION, read_toml
 from flagmw.usage.store import StoredFunction, StoredUsage, read_usage
-
-SETTLED_DAYS = 14
-"""Two weeks with one variation: rarer than the rollouts and switches of daily work."""
 
 DSN = "FLAGMW_DSN"
 
@@ -46,7 +44,7 @@ class Wanted:
     flags: str | None = None
     app_name: str | None = None
     environment: str | None = None
-    settled_days: float = SETTLED_DAYS
+    settled_days: float = DEFAULT_SETTLED_DAYS
     limits: AgeLimits = field(default_factory=AgeLimits)
     selection: Selection = field(default_factory=Selection)
 
@@ -78,8 +76,30 @@ def gather(wanted: Wanted, now: float) -> Report:
             "the store knows no functions: no process has published its code base yet, or none is of this name"
         )
     keys = provider_keys(wanted.flags, notes)
-    flags = flags_of(config, usage, history, keys, wanted.settled_days, now, notes)
-    return build_report(usage, now=now, flags=flags, limits=wanted.limits, selection=wanted.selection, notes=notes)
+    judged = judge_flags(config, usage, history, keys, wanted.settled_days, now)
+    notes += _flag_notes(judged, usage, history)
+    return build_report(
+        usage,
+        now=now,
+        flags=judged.flags,
+        flags_problem=judged.problem,
+        limits=wanted.limits,
+        selection=wanted.selection,
+        notes=notes,
+    )
+
+
+def _flag_notes(judged: Judged, usage: StoredUsage, history: FlagHistory) -> Iterator[str]:
+    if judged.problem is not None:
+        yield judged.problem
+    if judged.problems:
+        number = len(judged.problems)
+        yield f"{number} file{' was' if number == 1 else 's were'} not read, the first: {judged.problems[0]}"
+    if judged.flags and history.watched_since is None:
+        yield "no evaluation of a flag was counted yet"
+    if judged.flags and len(usage.applications) > 1:
+        names = ", ".join(f"{one.app_name} ({one.environment})" for one in usage.applications)
+        yield f"flags are judged over {names} together; --app and --environment judge one of them"
 
 
 def configuration(path: str | None, *, may_be_missing: bool = False) -> tuple[UsageConfig, bool]:
@@ -111,16 +131,16 @@ def configuration(path: str | None, *, may_be_missing: bool = False) -> tuple[Us
 
 
 def from_here(usage: StoredUsage) -> StoredUsage:
-    """Show files below the working directory by their paths in it, so that editors find them."""
-    here = os.path.realpath(os.getcwd()) + os.sep
-    return replace(usage, functions=tuple(_from_here(stored, here) for stored in usage.functions))
+    """Show files below the working directory by their paths in it."""
+    return replace(usage, functions=tuple(_from_here(stored) for stored in usage.functions))
 
 
-def _from_here(stored: StoredFunction, here: str) -> StoredFunction:
+def _from_here(stored: StoredFunction) -> StoredFunction:
     function = stored.function
-    if not function.path.startswith(here):
+    shown_path = near(function.path, function.shown_path)
+    if shown_path == function.shown_path:
         return stored
-    return replace(stored, function=replace(function, shown_path=function.path[len(here) :]))
+    return replace(stored, function=replace(function, shown_path=shown_path))
 
 
 def code_base_of(usage: StoredUsage) -> UsageConfig:
@@ -171,16 +191,3 @@ def _keys_of(named: str) -> frozenset[str]:
         return frozenset(str(key) for key in flag_keys(client.snapshot()))
     finally:
         client.close(0.0)
-
-
-def flags_of(
-    config: UsageConfig,
-    usage: StoredUsage,
-    history: FlagHistory,
-    keys: frozenset[str] | None,
-    settled_days: float,
-    now: float,
-    notes: list[str],
-) -> Sequence[FlagUse]:
-    """Judge the flags. Waits for `flagmw.stale`."""
-    return ()

@@ -61,6 +61,7 @@ class Report:
         tree: the functions that were chosen.
         total: how many functions there are, chosen or not.
         flags: by verdict, the stale ones first, then by key.
+        flags_problem: why flags could not be judged; None when they were.
         notes: what a reader should know: what is missing, or was not read.
     """
 
@@ -73,6 +74,7 @@ class Report:
     tree: Node
     total: int
     flags: tuple[FlagUse, ...] = ()
+    flags_problem: str | None = None
     notes: tuple[str, ...] = ()
 
     @property
@@ -90,6 +92,7 @@ def build_report(
     *,
     now: float,
     flags: Sequence[FlagUse] = (),
+    flags_problem: str | None = None,
     limits: AgeLimits | None = None,
     selection: Selection | None = None,
     notes: Sequence[str] = (),
@@ -99,7 +102,8 @@ def build_report(
     Args:
         usage: what the store knows.
         now: in seconds of wall time.
-        flags: what is known of flags, see `flags.flag_uses`.
+        flags: what is known of flags, see `flag_uses.judge_flags`.
+        flags_problem: why nothing is known of them.
         limits: of the classes of ages.
         selection: which functions are shown.
         notes: what a reader should know beside it.
@@ -118,6 +122,7 @@ def build_report(
         tree=tree_of(use for use in uses if selection.takes(use, now)),
         total=len(uses),
         flags=tuple(sorted(flags, key=lambda flag: (order.get(flag.verdict, len(order)), flag.flag_key))),
+        flags_problem=flags_problem,
         notes=tuple(notes),
     )
 

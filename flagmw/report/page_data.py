@@ -6,7 +6,7 @@ import datetime as dt
 from typing import Any
 
 from flagmw.report.ages import Age, shown_age
-from flagmw.report.flags import Excerpt, FlagUse, RemovalUse
+from flagmw.report.flags import DeadFunction, Excerpt, FlagUse, RemovalUse
 from flagmw.report.model import Report
 from flagmw.report.tree import FunctionUse, Node, NodeKind
 
@@ -33,6 +33,7 @@ def page_data(report: Report) -> dict[str, Any]:
         "age_names": {age.value: report.limits.named(age) for age in Age},
         **_code(report),
         "flags": [_flag(flag, report.made_at) for flag in report.flags],
+        "flags_note": report.flags_problem,
     }
 
 
@@ -108,10 +109,12 @@ def _flag(flag: FlagUse, made_at: float) -> dict[str, Any]:
     return {
         "key": flag.flag_key,
         "verdict": flag.verdict,
+        "why": flag.why,
+        "notes": list(flag.notes),
         "given": [{"shown": given.shown, "count": given.count} for given in flag.given],
         "ago": None if flag.last_at is None else _ago(made_at, flag.last_at),
-        "sites": [{"place": site.place} for site in flag.sites],
-        "value": flag.value,
+        "sites": [{"place": site.place, "is_certain": site.is_certain} for site in flag.sites],
+        "value": flag.value if flag.value is not None else flag.variation,
         "since": None if flag.settled_at is None else round(flag.settled_at),
         "removal": None if flag.removal is None else _removal(flag.removal, made_at),
     }
@@ -120,18 +123,16 @@ def _flag(flag: FlagUse, made_at: float) -> dict[str, Any]:
 def _removal(removal: RemovalUse, made_at: float) -> dict[str, Any]:
     return {
         "lines": removal.lines,
+        "parts": [f"{branch.place}: {branch.why}" for branch in removal.branches if branch.is_part],
         "excerpts": [_excerpt(excerpt) for excerpt in removal.excerpts],
-        "functions": [
-            {
-                "name": one.name,
-                "place": one.place,
-                "lines": one.lines,
-                "ago": None if one.last_invoked_at is None else _ago(made_at, one.last_invoked_at),
-            }
-            for one in removal.functions
-        ],
-        "notes": list(removal.notes),
+        "functions": [_dead_function(one, made_at) for one in removal.functions],
+        "unproven": [_dead_function(one, made_at) for one in removal.unproven],
     }
+
+
+def _dead_function(one: DeadFunction, made_at: float) -> dict[str, Any]:
+    ago = None if one.last_invoked_at is None else _ago(made_at, one.last_invoked_at)
+    return {"name": one.name, "place": one.place, "lines": one.lines, "ago": ago}
 
 
 def _excerpt(excerpt: Excerpt) -> dict[str, Any]:

@@ -116,6 +116,7 @@ def summary_lines(report: Report) -> Iterator[Line]:
 def flag_lines(report: Report) -> Iterator[Line]:
     """Give the table of flags, and each stale one in detail."""
     if not report.flags:
+        yield [(report.flags_problem or "no flags were found", "dim")]
         return
     width = max(len("flag"), *(len(flag.flag_key) for flag in report.flags))
     yield [(f"{'flag':<{width}}  {'verdict':<8}  {'evaluated':<12}  {'read at':<8}  given", "dim")]
@@ -136,7 +137,8 @@ def flag_lines(report: Report) -> Iterator[Line]:
 def story_of(flag: FlagUse, made_at: float) -> str:
     """Say why a flag is settled."""
     since = f" for {shown_age(made_at - flag.settled_at)}" if flag.settled_at is not None else ""
-    return f"gives {flag.value} to everybody{since}"
+    value = flag.value if flag.value is not None else repr(flag.variation)
+    return f"gives {value} to everybody{since}"
 
 
 def _removal_lines(flag: FlagUse, removal: RemovalUse, report: Report) -> Iterator[Line]:
@@ -154,8 +156,11 @@ def _removal_lines(flag: FlagUse, removal: RemovalUse, report: Report) -> Iterat
             (one.name, "never"),
             (f"  {_count(one.lines, 'line')}, last call: {_last_call(one.last_invoked_at, report)}", ""),
         ]
-    for note in removal.notes:
-        yield [(f"  {note}", "warning")]
+    if removal.unproven:
+        names = ", ".join(one.name for one in removal.unproven)
+        yield [(f"  perhaps, too, but not watched for long enough: {names}", "warning")]
+    for note in flag.notes:
+        yield [(f"  {note}", "dim")]
 
 
 def _excerpt_lines(excerpt: Excerpt) -> Iterator[Line]:
@@ -182,34 +187,21 @@ def plain_lines(report: Report) -> Iterator[Line]:
 def plain_flag_lines(flag: FlagUse, made_at: float) -> Iterator[Line]:
     """Give the places of one flag, and of what goes with it, one a line."""
     told = f"{flag.verdict}: {flag.flag_key}"
-    if flag.value is not None:
+    if flag.settled_at is not None:
         told += f": {story_of(flag, made_at)}"
     if flag.removal is not None:
         told += f"; {_count(flag.removal.lines, 'line')} to delete"
+    elif flag.settled_at is None and flag.why:
+        told += f": {flag.why}"
     for place in [site.place for site in flag.sites] or ["-"]:
         yield [(f"{place}: {told}", "")]
     if flag.removal is None:
         return
-    for excerpt in flag.removal.excerpts:
-        for first, last in _ranges([line.number for line in excerpt.lines if line.is_dead and line.number is not None]):
-            lines = f"lines {first} to {last}" if last > first else f"line {first}"
-            yield [(f"{excerpt.shown_path}:{first}: dead branch of {flag.flag_key}: {lines}", "")]
+    for branch in flag.removal.branches:
+        part = "part of " if branch.is_part else ""
+        yield [(f"{branch.place}: dead branch of {flag.flag_key}: {part}{branch.shown}: {branch.why}", "")]
     for one in flag.removal.functions:
         yield [(f"{one.place}: dies with {flag.flag_key}: {one.name}: {_count(one.lines, 'line')}", "")]
-
-
-def _ranges(numbers: Sequence[int]) -> Iterator[tuple[int, int]]:
-    first = last = None
-    for number in numbers:
-        if first is None or last is None:
-            first = last = number
-        elif number == last + 1:
-            last = number
-        else:
-            yield first, last
-            first = last = number
-    if first is not None and last is not None:
-        yield first, last
 
 
 def _count(number: int, word: str) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from typing import Any
 
 from flagmw.report.ages import Age
-from flagmw.report.flags import Excerpt, FlagUse, RemovalUse
+from flagmw.report.flags import DeadFunction, FlagUse, Lines, RemovalUse
 from flagmw.report.model import Report
 from flagmw.report.tree import FunctionUse, Node
 
@@ -28,6 +29,7 @@ def told(report: Report) -> dict[str, Any]:
         "tree": _node(report.tree),
         "functions": [_function(use) for use in report.functions],
         "flags": [_flag(flag) for flag in report.flags],
+        "flags_problem": report.flags_problem,
         "notes": list(report.notes),
     }
 
@@ -75,12 +77,17 @@ def _flag(flag: FlagUse) -> dict[str, Any]:
     return {
         "flag_key": flag.flag_key,
         "verdict": flag.verdict,
-        "value": flag.value,
+        "why": flag.why,
+        "notes": list(flag.notes),
+        "variation": flag.variation,
+        "value": None if flag.value is None else json.loads(flag.value),
         "settled_at": _time(flag.settled_at),
-        "first_evaluated_at": _time(flag.first_at),
         "last_evaluated_at": _time(flag.last_at),
-        "given": [{"shown": given.shown, "count": given.count} for given in flag.given],
-        "sites": [{"file": site.shown_path, "line": site.line, "how": site.how} for site in flag.sites],
+        "given": [{"variation": one.variation, "reason": one.reason, "count": one.count} for one in flag.given],
+        "sites": [
+            {"file": site.shown_path, "line": site.line, "how": site.how, "is_certain": site.is_certain}
+            for site in flag.sites
+        ],
         "removal": None if flag.removal is None else _removal(flag.removal),
     }
 
@@ -88,25 +95,22 @@ def _flag(flag: FlagUse) -> dict[str, Any]:
 def _removal(removal: RemovalUse) -> dict[str, Any]:
     return {
         "lines": removal.lines,
-        "branch_lines": removal.branch_lines,
-        "branches": [_branch(excerpt) for excerpt in removal.excerpts],
-        "functions": [
-            {
-                "name": one.name,
-                "file": one.shown_path,
-                "line": one.line,
-                "lines": one.lines,
-                "last_invoked_at": _time(one.last_invoked_at),
-            }
-            for one in removal.functions
-        ],
-        "notes": list(removal.notes),
+        "branches": [{**_lines(one), "why": one.why, "is_part": one.is_part} for one in removal.branches],
+        "deleted": [_lines(one) for one in removal.deleted],
+        "functions": [_dead_function(one) for one in removal.functions],
+        "unproven": [_dead_function(one) for one in removal.unproven],
     }
 
 
-def _branch(excerpt: Excerpt) -> dict[str, Any]:
+def _lines(lines: Lines) -> dict[str, Any]:
+    return {"file": lines.shown_path, "first_line": lines.first_line, "last_line": lines.last_line}
+
+
+def _dead_function(one: DeadFunction) -> dict[str, Any]:
     return {
-        "file": excerpt.shown_path,
-        "sites": [line.number for line in excerpt.lines if line.is_site],
-        "dead_lines": [line.number for line in excerpt.lines if line.is_dead],
+        "name": one.name,
+        "file": one.shown_path,
+        "line": one.line,
+        "lines": one.lines,
+        "last_invoked_at": _time(one.last_invoked_at),
     }

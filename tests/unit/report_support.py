@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from flagmw.report.ages import DAY_S
-from flagmw.report.flags import DeadFunction, Excerpt, FlagUse, Given, RemovalUse, Site, SourceLine
+from flagmw.report.flags import DeadFunction, Excerpt, FlagUse, Given, Lines, RemovalUse, Site, SourceLine
 from flagmw.report.model import Report, build_report
 from flagmw.usage.functions import Function, FunctionKind
 from flagmw.usage.store import StoredApplication, StoredFunction, StoredUsage
@@ -69,15 +69,20 @@ def stale_flag(key: str = "new-basket") -> FlagUse:
     return FlagUse(
         flag_key=key,
         verdict="stale",
-        given=(Given(shown="on", count=12),),
-        first_at=NOW - 40 * DAY_S,
+        why="everybody had 'on' (true) for 30 days or longer",
+        given=(Given(variation="on", reason="STATIC", count=12),),
         last_at=NOW - 60.0,
         sites=(Site(shown_path="app/views.py", line=7, how="is_enabled"),),
+        variation="on",
         value="true",
         settled_at=NOW - 40 * DAY_S,
         removal=RemovalUse(
             lines=5,
-            branch_lines=2,
+            branches=(Lines(shown_path="app/views.py", first_line=9, last_line=10, why="the flag is on"),),
+            deleted=(
+                Lines(shown_path="app/views.py", first_line=9, last_line=10),
+                Lines(shown_path="app/views.py", first_line=20, last_line=22),
+            ),
             excerpts=(
                 Excerpt(
                     shown_path="app/views.py",

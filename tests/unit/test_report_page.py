@@ -77,7 +77,7 @@ def test_the_pages_policy_allows_its_own_script_and_style_and_nothing_else() -> 
 
 
 def test_names_that_hold_markup_stay_data() -> None:
-    flag = replace(stale_flag(NASTY), value=NASTY)
+    flag = replace(stale_flag(NASTY), why=NASTY)
     made = report(stored("app.a:f", shown_path=NASTY, parameters=NASTY), flags=[flag], notes=[NASTY])
     text = page(made)
     assert text.count("<script") == text.count("</script>") == 2
@@ -146,8 +146,10 @@ def test_json_gives_the_tree_with_sums() -> None:
 
 def test_json_gives_what_goes_with_a_stale_flag() -> None:
     (flag,) = told(report(flags=[stale_flag()]))["flags"]
-    assert (flag["flag_key"], flag["verdict"], flag["value"]) == ("new-basket", "stale", "true")
-    assert flag["removal"]["branches"] == [{"file": "app/views.py", "sites": [7], "dead_lines": [9, 10]}]
+    assert (flag["flag_key"], flag["verdict"], flag["value"]) == ("new-basket", "stale", True)
+    assert flag["removal"]["branches"] == [
+        {"file": "app/views.py", "first_line": 9, "last_line": 10, "why": "the flag is on", "is_part": False}
+    ]
     assert flag["removal"]["functions"][0]["name"] == "app.views.old()"
     assert flag["removal"]["lines"] == 5
 

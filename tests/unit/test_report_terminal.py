@@ -54,7 +54,7 @@ def test_a_stale_flag_is_shown_with_its_dead_branch_and_functions() -> None:
 def test_lines_for_grep_name_site_branch_and_functions_of_a_stale_flag() -> None:
     assert text_of(terminal.plain_lines(report(flags=[stale_flag()]))).splitlines() == [
         "app/views.py:7: stale: new-basket: gives true to everybody for 40 d; 5 lines to delete",
-        "app/views.py:9: dead branch of new-basket: lines 9 to 10",
+        "app/views.py:9: dead branch of new-basket: lines 9 to 10: the flag is on",
         "app/views.py:20: dies with new-basket: app.views.old(): 3 lines",
     ]
 

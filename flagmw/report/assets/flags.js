@@ -16,6 +16,7 @@ function drawFlags() {
     return;
   }
   const stale = report.flags.filter((flag) => flag.removal);
+  if (report.flags_note) list.append(make("p", { class: "note" }, report.flags_note));
   list.append(...stale.map(flagCard), flagTable());
 }
 
@@ -33,11 +34,11 @@ function flagTable() {
 }
 
 function flagRow(flag) {
-  const places = flag.sites.map((site) => make("div", {}, site.place));
+  const places = flag.sites.map((site) => make("div", { title: site.is_certain ? null : "perhaps another library's" }, site.place + (site.is_certain ? "" : " ?")));
   return make(
     "tr", {},
     make("th", { scope: "row" }, make("code", { class: "key" }, flag.key)),
-    make("td", {}, make("span", { class: "verdict v-" + flag.verdict, title: VERDICTS[flag.verdict] }, flag.verdict)),
+    make("td", {}, make("span", { class: "verdict v-" + flag.verdict, title: flag.why || VERDICTS[flag.verdict] }, flag.verdict)),
     make("td", {}, make("div", { class: "given" }, flag.given.length ? flag.given.map((given) => make("span", {}, make("code", {}, given.shown), " ", make("span", { class: "quiet" }, numbers.format(given.count) + " ×"))) : make("span", { class: "dim" }, "–"))),
     make("td", { class: "last" }, flag.ago === null ? "never" : since(flag.ago)),
     make("td", { class: "places" }, places.length > 6 ? [...places.slice(0, 5), make("div", { class: "quiet" }, `and ${places.length - 5} more`)] : places.length ? places : make("span", { class: "dim" }, "–")),
@@ -54,7 +55,8 @@ function flagCard(flag) {
     make("p", { class: "keys" }, make("span", {}, make("i", { class: "k-site" }), "reads the flag"), make("span", {}, make("i", { class: "k-dead" }), "can no longer run")),
     removal.excerpts.map(excerptOf),
     removal.functions.length ? [make("h4", {}, `Only reached from there, and without a call since: ${counted(removal.functions.length, "function")}`), deadTable(removal.functions)] : null,
-    removal.notes.map((note) => make("p", { class: "note" }, note)),
+    removal.unproven.length ? [make("h4", {}, `Perhaps, too, but not watched for long enough: ${counted(removal.unproven.length, "function")}`), deadTable(removal.unproven)] : null,
+    removal.parts.length || flag.notes.length ? make("ul", { class: "limits" }, [...removal.parts, ...flag.notes].map((note) => make("li", {}, note))) : null,
   );
 }
 
