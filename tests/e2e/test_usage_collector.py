@@ -18,7 +18,8 @@ from tests.e2e.collecting import API_KEY, BEGAN_AT, App, code_base, config_for, 
 from tests.services.blackhole import BlackHole
 from tests.services.proxies import ForwardProxy
 from tests.services.scavenger_server import CODE_BASE, INVOCATIONS, METHODS, POLL, Failure, ScavengerServer
-from tests.unit.network_support import Peer, RawServer, free_port
+from tests.unit.h2_support import Asked, H2Peer, serving
+from tests.unit.network_support import TLS_FOLDER, Peer, RawServer, free_port
 
 MINUTE_S = 60.0
 HOUR_S = 3600.0
@@ -329,6 +330,45 @@ def test_a_turn_that_waits_is_ended_at_once_and_says_nothing(
     assert levels(caplog) == []
 
 
+def test_a_turn_that_waits_to_find_the_collector_is_ended_at_once(app: App) -> None:
+    asked = threading.Event()
+
+    def serve(peer: Peer) -> None:
+        peer.read_request()
+        asked.set()
+        peer.hold()
+
+    with RawServer(serve) as server:
+        publisher = publisher_for(f"http://{server.peer}", http_read_timeout_s=60.0)
+        app.pass_time(publisher.run(app))
+        turn = threading.Thread(target=publisher.run, args=(app,))
+        turn.start()
+        assert asked.wait(10.0)
+        publisher.wake()
+        turn.join(10.0)
+        assert not turn.is_alive()
+
+
+def test_a_collector_that_ends_the_connection_is_asked_again_at_once(app: App) -> None:
+    methods: list[str] = []
+
+    def answer(other: H2Peer, asked: Asked) -> None:
+        methods.append(asked.headers[":path"].rpartition("/")[2])
+        if len(methods) % 2:
+            other.h2.close_connection()
+            other.flush()
+        else:
+            other.answer(asked.stream)
+
+    with ScavengerServer() as collector, RawServer(serving(answer)) as server:
+        collector.grpc_port = server.port
+        publisher = publisher_for(collector.url)
+        app.pass_time(publisher.run(app))
+        publisher.run(app)
+    assert publisher.problem is None
+    assert methods == [POLL, POLL, CODE_BASE, CODE_BASE, INVOCATIONS, INVOCATIONS]
+
+
 def test_a_turn_that_begins_when_it_was_ended_does_not_wait(collector: ScavengerServer, app: App) -> None:
     publisher = publisher_for(collector.url)
     app.pass_time(publisher.run(app))
@@ -537,6 +577,42 @@ def test_a_proxy_connects_us_to_both_ports(collector: ScavengerServer, app: App)
         go_on(publisher_for(collector.url, proxy=f"http://ana:5ecret@127.0.0.1:{proxy.port}"), app, for_s=30.0)
         assert collector.invoked("shop") == ran
         assert {(passed.method, passed.status) for passed in proxy.passed} == {("GET", 200), ("CONNECT", 200)}
+
+
+def test_a_collector_behind_https_is_spoken_to_in_secret(app: App) -> None:
+    protocols: list[str | None] = []
+    methods: list[str] = []
+
+    def answer(other: H2Peer, asked: Asked) -> None:
+        methods.append(asked.headers[":path"].rpartition("/")[2])
+        other.answer(asked.stream)  # all intervals are the default ones
+
+    def serve(peer: Peer) -> None:
+        socket: Any = peer.socket
+        protocols.append(socket.selected_alpn_protocol())
+        if protocols[-1] == "h2":
+            serving(answer)(peer)
+        else:
+            peer.read_request()
+            peer.answer(b'{"collectorUrl": "127.0.0.1:%d"}' % server.port)
+
+    server = RawServer(serve, certificate="loopback")
+    assert server._context is not None
+    server._context.set_alpn_protocols(["h2", "http/1.1"])
+    with server:
+        publisher = publisher_for(f"https://{server.peer}", ca_file=str(TLS_FOLDER / "loopback.crt"))
+        go_on(publisher, app, until=lambda: INVOCATIONS in methods)
+    assert publisher.problem is None
+    assert protocols == [None, "h2"]
+    assert methods == [POLL, CODE_BASE, INVOCATIONS]
+
+
+def test_a_collector_whose_certificate_nobody_trusts_is_sent_nothing(app: App) -> None:
+    with RawServer(Peer.hold, certificate="loopback") as server:
+        publisher = publisher_for(f"https://{server.peer}")
+        app.pass_time(publisher.run(app))
+        publisher.run(app)
+        assert "its certificate is not trusted" in str(publisher.problem)
 
 
 def test_names_that_are_too_long_are_cut_and_said_once(
