@@ -358,7 +358,8 @@ class Flags:
                 if outcome.resolve is None:
                     self._serve(key, visitor, snapshot, outcome, default, space)
                 if self.client.tallies is not None:
-                    self.client.count(snapshot, key, settled(outcome, default), space)
+                    served = outcome if outcome.resolve is None else settled(outcome, default)
+                    self.client.count(snapshot, key, served, space)
         return outcome if outcome.resolve is None else self._serve(key, visitor, snapshot, outcome, default, space)
 
     def _serve(

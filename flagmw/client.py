@@ -250,7 +250,8 @@ class Client:
             snapshot = runtime.snapshot
             outcome = evaluate(snapshot, key, user, "switches")
             if self.tallies is not None:
-                self.count(snapshot, key, settled(outcome, default), "switches")
+                served = outcome if outcome.resolve is None else settled(outcome, default)
+                self.count(snapshot, key, served, "switches")
             value = outcome.value if outcome.kinds is None else outcome.kinds.get("boolean")
             if outcome.direct and value.__class__ is bool:
                 return value
