@@ -61,14 +61,13 @@ class ImportWatch:
     def install(self) -> None:
         """Be the first finder, unless it is among them."""
         self._is_on = True
-        if self not in sys.meta_path:
+        if not any(finder is self for finder in sys.meta_path):
             sys.meta_path.insert(0, self)
 
     def uninstall(self) -> None:
         """Be no finder any more, and leave the loaders as they were."""
         self._is_on = False
-        if self in sys.meta_path:
-            sys.meta_path.remove(self)
+        sys.meta_path[:] = [finder for finder in sys.meta_path if finder is not self]
         for reference in self._loaders:
             loader = reference()
             for name in () if loader is None else ("get_code", "exec_module"):
@@ -164,7 +163,8 @@ class ImportWatch:
 def _behind(finder: object) -> list[Any]:
     """Give the finders behind one; those before it were asked already."""
     finders = list(sys.meta_path)
-    return finders[finders.index(finder) + 1 :] if finder in finders else finders
+    place = next((number for number, one in enumerate(finders) if one is finder), -1)
+    return finders[place + 1 :]
 
 
 def _asks_for_code(loader: Any) -> bool:

@@ -11,6 +11,7 @@ import gc
 import os
 import sys
 from collections.abc import Iterator
+from importlib.machinery import ModuleSpec
 from types import AsyncGeneratorType, CodeType, CoroutineType, FrameType, FunctionType, GeneratorType
 from typing import Any, NamedTuple
 
@@ -70,9 +71,10 @@ def find_live_code(scope: Scope) -> LiveCode:
 
 
 def origin_of(namespace: dict[str, Any]) -> str | None:
-    """Give the file that a module says it was loaded from, by its namespace."""
-    spec: Any = namespace.get("__spec__")
-    origin = spec.origin if getattr(spec, "has_location", False) is True else namespace.get("__file__")
+    """Give the file that a module says it was loaded from, by its namespace, which may hold anything."""
+    spec: Any = dict.get(namespace, "__spec__")
+    is_known = isinstance(spec, ModuleSpec) and spec.has_location
+    origin = spec.origin if is_known else dict.get(namespace, "__file__")
     return origin if isinstance(origin, str) else None
 
 
@@ -100,7 +102,7 @@ class _Places:
         return place.path if place is not None and self._is_from(code.co_filename, place.origin) else None
 
     def _find(self, namespace: dict[str, Any]) -> _Place | None:
-        origin, name = origin_of(namespace), namespace.get("__name__")
+        origin, name = origin_of(namespace), dict.get(namespace, "__name__")
         if origin is None or not isinstance(name, str):
             return None
         path = self._scope.path_of(name, origin)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Sequence
+from importlib.machinery import ModuleSpec
 from types import CodeType, ModuleType
 from typing import Any, Protocol
 
@@ -176,7 +177,8 @@ class CodeRecorder:
             if self._modules.get(name) == id(module):
                 continue
             namespace = _namespace_of(module)
-            if getattr(namespace.get("__spec__"), "_initializing", False) is True:
+            spec = namespace.get("__spec__")
+            if isinstance(spec, ModuleSpec) and getattr(spec, "_initializing", False):
                 continue
             self._modules[name] = id(module)
             origin = origin_of(namespace)

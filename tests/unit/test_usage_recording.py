@@ -13,6 +13,7 @@ import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 import pytest
@@ -406,3 +407,22 @@ def test_a_child_does_not_give_what_was_running_when_its_parent_started(app: App
         assert names(recorder) == []
     finally:
         recorder.stop()
+
+
+def test_modules_that_hold_anything_are_passed_over(app: App) -> None:
+    class Odd(dict[str, object]):
+        def get(self, key: str, default: object = None) -> object:
+            raise ZeroDivisionError
+
+        def __getattr__(self, name: str) -> object:
+            raise ZeroDivisionError
+
+    odd: Any = type(sys)(f"{TOP}.odd")
+    odd.__spec__ = Odd()
+    function = FunctionType(names.__code__, Odd(__spec__=Odd(), __name__=1))
+    sys.modules.update({f"{TOP}.odd": odd, f"{TOP}.none": None, f"{TOP}.object": Odd()})  # type: ignore[dict-item]  # others do such things
+    module = app.load("m", TWO)
+    with app.recorder() as recorder:
+        module.one()
+        assert names(recorder) == ["one"]
+    assert function.__name__ == "names"
