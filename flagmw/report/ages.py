@@ -85,7 +85,7 @@ def read_age(text: str) -> float | None:
 
 def shown_age(age_s: float) -> str:
     """Give an age for people: its largest unit that fits at least once, rounded down."""
-    for unit in ("d", "h", "m"):
+    for unit, shown in (("d", "d"), ("h", "h"), ("m", "min")):
         if age_s >= UNITS_S[unit]:
-            return f"{int(age_s // UNITS_S[unit])} {unit}"
+            return f"{int(age_s // UNITS_S[unit])} {shown}"
     return f"{max(0, int(age_s))} s"

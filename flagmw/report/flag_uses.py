@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from flagmw.flag_counts import FlagHistory
 from flagmw.report.flags import DeadFunction, Excerpt, FlagUse, Given, Lines, RemovalUse, Site, SourceLine
-from flagmw.stale.files import files_of
+from flagmw.report.page import GENERATOR
+from flagmw.stale.files import FileKind, SourceFile, files_of
 from flagmw.stale.judging import FlagStatus, FlagVerdict, VariationCount, judge
 from flagmw.stale.modules import Code
 from flagmw.stale.reach import Calls, ReachedFunction
@@ -24,6 +25,10 @@ AROUND = 3
 
 MAX_SHOWN = 40
 """Of the lines of one dead branch; the middle of a longer one is left out."""
+
+
+MARK_BYTES = 2_000
+"""How far from its beginning a page says what made it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,12 +71,13 @@ def judge_flags(
         now: in seconds of wall time.
     """
     found = files_of(config)
-    if not found.files:
+    files = [file for file in found.files if not _is_report(file)]
+    if not files:
         folders = ", ".join(config.codebase)
         return Judged(
             problem=f"flags are not judged: there are no source files below {folders}", problems=found.problems
         )
-    code = Code(found.files)
+    code = Code(files)
     sites = find_call_sites(code)
     verdicts = judge(sites, history, keys, now, settled_days)
     is_any_stale = any(verdict.status is FlagStatus.STALE and verdict.has_value for verdict in verdicts)
@@ -85,6 +91,17 @@ def judge_flags(
             removal = removal_of(verdict.flag_key, verdict.value, verdict.sites, code, calls)
         flags.append(_flag_use(verdict, removal, code, last))
     return Judged(flags=tuple(flags), problems=(*found.problems, *sites.problems))
+
+
+def _is_report(file: SourceFile) -> bool:
+    """Tell whether a file is a page of this report: it names every function, which keeps all of them alive."""
+    if file.kind is not FileKind.TEMPLATE:
+        return False
+    try:
+        with open(file.path, "rb") as opened:
+            return GENERATOR.encode() in opened.read(MARK_BYTES)
+    except OSError:
+        return False
 
 
 def _last_calls(usage: StoredUsage) -> dict[str, float]:

@@ -13,6 +13,9 @@ from typing import Any
 SCRIPTS = ("data", "shared", "tree", "treemap", "table", "flags", "page")
 """In the order in which they need each other; together they are one script with one scope."""
 
+GENERATOR = '<meta name="generator" content="flagmw '
+"""By which a page of this report can be told from the templates of an application."""
+
 
 def page_of(data: dict[str, Any], title: str, version: str) -> str:
     """Give the page.

@@ -50,7 +50,7 @@ def test_what_is_no_age_is_refused_with_an_example(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("age_s", "shown"), [(40 * DAY_S, "40 d"), (7_300.0, "2 h"), (61.0, "1 m"), (59.9, "59 s"), (-3.0, "0 s")]
+    ("age_s", "shown"), [(40 * DAY_S, "40 d"), (7_300.0, "2 h"), (61.0, "1 min"), (59.9, "59 s"), (-3.0, "0 s")]
 )
 def test_an_age_is_shown_in_its_largest_unit(age_s: float, shown: str) -> None:
     assert shown_age(age_s) == shown

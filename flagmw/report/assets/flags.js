@@ -56,7 +56,7 @@ function flagCard(flag) {
     removal.excerpts.map(excerptOf),
     removal.functions.length ? [make("h4", {}, `Only reached from there, and without a call since: ${counted(removal.functions.length, "function")}`), deadTable(removal.functions)] : null,
     removal.unproven.length ? [make("h4", {}, `Perhaps, too, but not watched for long enough: ${counted(removal.unproven.length, "function")}`), deadTable(removal.unproven)] : null,
-    removal.parts.length || flag.notes.length ? make("ul", { class: "limits" }, [...removal.parts, ...flag.notes].map((note) => make("li", {}, note))) : null,
+    removal.parts.length || flag.notes.length ? make("ul", { class: "limits" }, [...removal.parts, ...flag.notes.map(sentence)].map((note) => make("li", {}, note))) : null,
   );
 }
 
@@ -66,6 +66,8 @@ function story(flag) {
   parts.push(", ", counted(flag.given.reduce((sum, given) => sum + given.count, 0), "evaluation"), ".");
   return parts;
 }
+
+function sentence(text) { return text.charAt(0).toUpperCase() + text.slice(1) + "."; }
 
 function deadTable(dead) {
   return make("div", { class: "scroll" }, make(
