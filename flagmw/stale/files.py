@@ -6,13 +6,15 @@ use all the same.
 
 from __future__ import annotations
 
+import fnmatch
 import os
-from collections.abc import Container, Iterator
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import PurePath
 
 from flagmw.usage.config import UsageConfig
-from flagmw.usage.files import find_files, roots_of
 from flagmw.usage.functions import FileProblem
 
 TEMPLATES = (".html", ".htm", ".djhtml", ".jinja", ".jinja2", ".j2", ".xhtml", ".xml", ".txt", ".email", ".mjml")
@@ -77,8 +79,6 @@ def files_of(config: UsageConfig) -> SourceFiles:
     Left out are hidden folders, virtual environments, `node_modules`, and archives. Links to folders are followed as the
     usage agent's scan does.
     """
-    scanned = find_files(config, roots_of(config)).files
-    watched = {file.path for file in scanned}
     found: dict[str, SourceFile] = {}
     problems: list[FileProblem] = []
 
@@ -88,15 +88,33 @@ def files_of(config: UsageConfig) -> SourceFiles:
     for folder in config.codebase:
         if os.path.isfile(folder):
             continue  # an archive: its functions are known, its texts are not looked into
-        for path in _walk(folder, failed):
-            file = _described(folder, path, watched)
-            if file is not None:
-                found.setdefault(file.path, file)
-    for known in scanned:  # by way of a link, they are not among what was walked over
-        if known.path not in found:
-            inside = "/".join(known.parts)
-            found[known.path] = _source(known.path, known.shown_path, inside, FileKind.PYTHON, is_watched=True)
+        watched = _watched(folder, config)
+        linked = [os.path.join(folder, _in_folder(package)) for package in config.packages]
+        for root in (folder, *(path for path in linked if os.path.islink(path))):
+            for path in _walk(root, failed):
+                file = _described(folder, path, watched)
+                if file is not None:
+                    found.setdefault(file.path, file)
     return SourceFiles(files=tuple(found[path] for path in sorted(found)), problems=tuple(problems))
+
+
+def _in_folder(package: str) -> str:
+    return package.strip(".").replace(".", "/")
+
+
+def _watched(folder: str, config: UsageConfig) -> Callable[[str], bool]:
+    """Give what tells whether a path inside a folder belongs to the configured packages, as the scan decides it."""
+    patterns = [
+        re.compile("".join(fnmatch.translate(part)[4:-3] + "/" for part in _in_folder(package).split("/") if part))
+        for package in config.packages
+    ]
+    excluded = tuple(str(PurePath(folder, name.replace(".", "/"))) for name in config.exclude_packages)
+
+    def is_watched(inside: str) -> bool:
+        shown = str(PurePath(folder, inside))
+        return any(pattern.match(inside) for pattern in patterns) and not (excluded and shown.startswith(excluded))
+
+    return is_watched
 
 
 def _walk(root: str, failed: object) -> Iterator[str]:
@@ -110,23 +128,17 @@ def _walk(root: str, failed: object) -> Iterator[str]:
             yield os.path.join(folder, name)
 
 
-def _described(folder: str, path: str, watched: Container[str]) -> SourceFile | None:
+def _described(folder: str, path: str, is_watched: Callable[[str], bool]) -> SourceFile | None:
     kind = _kind_of(path)
     if kind is None:
         return None
     inside = os.path.relpath(path, folder).replace(os.sep, "/")
-    real = os.path.realpath(path)
-    shown = os.path.normpath(os.path.join(folder, inside))
-    return _source(real, shown, inside, kind, is_watched=kind is not FileKind.PYTHON or real in watched)
-
-
-def _source(path: str, shown_path: str, inside: str, kind: FileKind, *, is_watched: bool) -> SourceFile:
     return SourceFile(
-        path=path,
-        shown_path=shown_path,
+        path=os.path.realpath(path),
+        shown_path=os.path.normpath(os.path.join(folder, inside)),
         kind=kind,
         module=_module_of(inside) if kind is FileKind.PYTHON else "",
-        is_watched=is_watched,
+        is_watched=kind is not FileKind.PYTHON or is_watched(inside),
         is_test=_is_test(inside),
     )
 

@@ -57,6 +57,14 @@ class Module:
             self._lines = self.text.split("\n")
         return self._lines
 
+    def source_of(self, node: ast.expr) -> str:
+        """Give an expression's text, its lines joined by spaces."""
+        first, last = node.lineno - 1, (node.end_lineno or node.lineno) - 1
+        lines = [line.encode("utf-8", "surrogatepass") for line in self.lines[first : last + 1]]
+        lines[-1] = lines[-1][: node.end_col_offset]
+        lines[0] = lines[0][node.col_offset :]
+        return " ".join(line.decode("utf-8", "surrogatepass").strip() for line in lines)
+
     @property
     def scopes(self) -> Scopes:
         """Which names are bound where."""

@@ -28,7 +28,7 @@ MIXIN = "RequireFlagMixin"
 METHODS = CLEAR | UNCLEAR
 
 _HINT = re.compile(
-    r"\b(?:variation|variation_detail|is_enabled|is_enabled_detail|require_flag|RequireFlagMixin|flag_key|flags|flagmw|flag_client)\b"
+    r"\b(?:variation|variation_detail|is_enabled|is_enabled_detail|require_flag|RequireFlagMixin|flag_key|flags|flagmw|flag_client|ifflag)\b|\{%-?\s*flag\s"
 )
 _CLIENT_HINT = re.compile(
     r"\w*client\w*\s*\.\s*(?:boolean|string|integer|number|json|config|config_detail|all_variations)\b"
@@ -272,7 +272,7 @@ class _Reader:
             end_line=node.end_lineno or node.lineno,
             flag_key=key,
             method=method,
-            default=ast.get_source_segment(self._module.text, default) if default is not None else None,
+            default=self._module.source_of(default) if default is not None else None,
             function=self._module.function_of(node),
             use=use or self._use_of(node),
             is_certain=is_certain,
