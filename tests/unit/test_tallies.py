@@ -32,7 +32,6 @@ from flagmw.testing import MemorySink, override_flags
 from flagmw.transports import Source
 from flagmw.transports.memory import MemoryChannel, MemorySource
 from flagmw.users import Visitors
-from tests.services import hackle_workspaces as hackle
 from tests.unit import hackle_support
 from tests.unit.support import flag
 
@@ -266,12 +265,20 @@ def test_flags_that_share_a_number_are_counted_apart() -> None:
     assert {(key, number) for (key, *_), number in counts(tallies).items()} == {("ab_test/5", 2), ("feature_flag/5", 1)}
 
 
-def test_a_variation_that_depends_on_the_callers_default_counts_as_it_was_served() -> None:
-    client = Client(Workspace({"experiments": [hackle_support.ab_test(1, 5, hackle.serve(12))]}))
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda client: client.variation(5, USER, "B"),
+        lambda client: client.variation_detail(5, USER, "B"),
+        lambda client: requests_of(client).variation(5, "B"),
+    ],
+)
+def test_an_outcome_that_depends_on_the_callers_default_counts_as_it_was_served(read: Ask) -> None:
+    client = Client(Workspace({"experiments": [hackle_support.ab_test(1, 5, status="PAUSED")]}))
     tallies = client.tally(lambda: None)
-    assert client.variation(5, USER, "A") == requests_of(client).variation(5, "A") == "B"
+    read(client)
     ((combination, number),) = counts(tallies).items()
-    assert (combination[1], combination[3], number) == ("B", '"B"', 2)
+    assert (combination[:2], number) == (("ab_test/5", "B"), 1)
 
 
 def test_an_unknown_number_of_such_a_service_is_unknown() -> None:
@@ -280,6 +287,22 @@ def test_an_unknown_number_of_such_a_service_is_unknown() -> None:
     client.is_enabled(6, USER)
     client.config("no-such", USER, 5)
     assert counts(tallies) == {("6", None, NOT_FOUND, None): 1, ("no-such", None, NOT_FOUND, None): 1}
+
+
+# --- the short way --------------------------------------------------------------------------------------------
+
+
+def test_what_was_counted_before_is_counted_the_short_way() -> None:
+    client, tallies = counting()
+    client.variation("beta", USER)
+    counter = tallies.counters["variations", "beta", "off", Reason.STATIC]
+    steps: list[int] = []
+    tallies.counters["variations", "beta", "off", Reason.STATIC] = lambda: steps.append(counter()) or 0
+    for _ in range(3):
+        client.variation("beta", USER)
+        requests_of(client).variation("beta")
+    assert len(steps) == 6
+    assert counts(tallies) == {BETA: 7}
 
 
 # --- threads and readers --------------------------------------------------------------------------------------
