@@ -297,7 +297,12 @@ def test_what_was_counted_before_is_counted_the_short_way() -> None:
     client.variation("beta", USER)
     counter = tallies.counters["variations", "beta", "off", Reason.STATIC]
     steps: list[int] = []
-    tallies.counters["variations", "beta", "off", Reason.STATIC] = lambda: steps.append(counter()) or 0
+
+    def step() -> int:
+        steps.append(counter())
+        return 0
+
+    tallies.counters["variations", "beta", "off", Reason.STATIC] = step
     for _ in range(3):
         client.variation("beta", USER)
         requests_of(client).variation("beta")
