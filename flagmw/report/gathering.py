@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from flagmw.usage.config_file import CONF_NAME, PYPROJECT_NAME, SECTION, read_to
 from flagmw.usage.store import StoredFunction, StoredUsage, read_usage
 
 DSN = "FLAGMW_DSN"
+SCHEME = re.compile(r"[a-z][a-z0-9+.-]+:")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,7 +185,8 @@ def provider_keys(flags: str | None, notes: list[str]) -> frozenset[str] | None:
 
 
 def _keys_of(named: str) -> frozenset[str]:
-    client = Client(FlagFile(named) if "://" not in named else named)
+    is_dsn = SCHEME.match(named) is not None and not os.path.exists(named)
+    client = Client(named if is_dsn else FlagFile(named))
     try:
         problem = start_for_showing(client)
         if problem is not None:
