@@ -92,27 +92,32 @@ def calls_of(code_base: CodeBase, called: Iterable[str]) -> Calls:
     return Calls(code_base, usage_of(functions, names), since=NOW - 30 * DAY_S, known_by=NOW - 30 * DAY_S)
 
 
-def usage_of(functions: Iterable[Function], called: Iterable[str], *, known_for_days: float = 60) -> StoredUsage:
-    """Give what a store has of functions, of which some ran an hour ago."""
+def usage_of(
+    functions: Iterable[Function],
+    called: Iterable[str],
+    *,
+    known_for_days: float = 60,
+    ran_before: Iterable[str] = (),
+) -> StoredUsage:
+    """Give what a store has of functions: some ran an hour ago, some 40 days ago, the others never."""
+    at = {**dict.fromkeys(ran_before, NOW - 40 * DAY_S), **dict.fromkeys(called, NOW - 3600)}
     return StoredUsage(
-        functions=tuple(stored(function, function.name in called, known_for_days) for function in functions),
+        functions=tuple(
+            StoredFunction(
+                function=function,
+                app_name="shop",
+                environment="production",
+                first_seen_at=NOW - known_for_days * DAY_S,
+                removed_at=None,
+                first_invoked_at=at.get(function.name),
+                last_invoked_at=at.get(function.name),
+                intervals=int(function.name in at),
+            )
+            for function in functions
+        ),
         applications=(),
         watched_since=NOW - known_for_days * DAY_S,
         processes=1,
-    )
-
-
-def stored(function: Function, is_called: bool, known_for_days: float = 60) -> StoredFunction:
-    """Give one function as a store has it."""
-    return StoredFunction(
-        function=function,
-        app_name="shop",
-        environment="production",
-        first_seen_at=NOW - known_for_days * DAY_S,
-        removed_at=None,
-        first_invoked_at=NOW - 3600 if is_called else None,
-        last_invoked_at=NOW - 3600 if is_called else None,
-        intervals=int(is_called),
     )
 
 
