@@ -5,6 +5,7 @@ Also a script, for interpreters without pytest: `PYTHONPATH=. python tests/unit/
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import sys
 import tempfile
@@ -15,7 +16,6 @@ from typing import Any
 from tests.conformance.scavenger_runtime import recording_differences, run_program
 
 FOLDER = Path(__file__).with_name("usage_programs")
-LAYOUTS = ("source", "pyc", "zip")
 HEAD = "=== "
 
 
@@ -39,7 +39,7 @@ def load(name: str) -> dict[str, Any]:
         "start_by_hand": "start_by_hand" in options,
         "needs_python": tuple(int(part) for part in options.get("python", "3").split(".")),
         "needs": options.get("needs"),
-        "layouts": options.get("layouts", " ".join(LAYOUTS)).split(),
+        "layouts": options.get("layouts", "source").split(),
         "on_stack": {options["on_stack"]} if "on_stack" in options else set(),
         "resumed": {options["resumed"]} if "resumed" in options else set(),
         "config": {"codebase": ["."], "packages": [package]},
@@ -67,16 +67,22 @@ def differences(name: str, layout: str, folder: Path) -> list[str]:
     program = load(name)
     expected, _ = run_program(program | {"layout": layout}, folder / "none", "none")
     printed, found = run_program(program | {"layout": layout}, folder / "ours", "ours")
-    _, truth = run_program(program, folder / "profile", "profile")
-    wanted = {
+    return [
+        *([] if printed == expected else [f"printed {printed}\nand without a recorder {expected}"]),
+        *recording_differences(_truth(name), found),
+    ]
+
+
+@functools.cache
+def _truth(name: str) -> dict[str, Any]:
+    program = load(name)
+    with tempfile.TemporaryDirectory() as folder:
+        _, truth = run_program(program, Path(folder), "profile")
+    return {
         "functions": {signature for one in truth for signature in one["exists"]},
         "executed": program["executed"] or (_ran(truth, in_child=False) | program["on_stack"]) - program["resumed"],
         "executed_in_child": _ran(truth, in_child=True),
     }
-    return [
-        *([] if printed == expected else [f"printed {printed}\nand without a recorder {expected}"]),
-        *recording_differences(wanted, found),
-    ]
 
 
 def _ran(reports: Iterable[dict[str, Any]], *, in_child: bool) -> set[str]:
