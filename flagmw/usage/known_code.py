@@ -24,8 +24,14 @@ logger = logging.getLogger("flagmw")
 RESCAN_S = 600.0
 """How old a code base may be; a scan of files that did not change costs looking at each."""
 
+RETRY_S = 60.0
+"""After a scan that failed altogether."""
+
 CLOCK_SLACK_S = 2.0
 """File systems may round the times of files by this much."""
+
+MAX_TRIED = 10_000
+"""How many changes of files are remembered as looked at; more are a program's that writes code."""
 
 LOOK_S = 0.05
 SHOWN_PROBLEMS = 3
@@ -75,12 +81,14 @@ class KnownCode:
         self._lock = threading.Lock()
 
     def current(self, rest: Rest) -> CodeBase:
-        """Give the code base; reads it when that was never done, or not for a while.
+        """Give the code base; reads it when that was never done, or not for a while. Empty when that fails.
 
         Raises:
             ScanAbandoned: `rest` says so, and it was never read.
         """
-        if self.code_base is None or time.monotonic() - self._scanned_s > RESCAN_S:
+        age_s = time.monotonic() - self._scanned_s
+        is_due = age_s > RESCAN_S if self.code_base is not None else self.problem is None or age_s > RETRY_S
+        if is_due:
             with self._as_known():
                 self._scan(rest, self.scanned_at + RESCAN_S / 2)
         return self.code_base or _NOTHING
@@ -110,7 +118,7 @@ class KnownCode:
         new = {one for one in changed if one[1] >= self.scanned_at - CLOCK_SLACK_S and one not in self._tried}
         if not new:
             return False
-        self._tried |= new
+        self._tried = new if len(self._tried) > MAX_TRIED else self._tried | new
         with self._as_known():
             self._scan(rest, time.time())
         return True

@@ -52,6 +52,9 @@ LOCK_PATIENCE_S = 5.0
 LOCK_PAUSE_S = 0.1
 """Between two attempts, at most."""
 
+MAX_MOVES = 5
+"""How often a damaged file is moved away, or seen being moved by another process, in one publication."""
+
 PRUNE_INTERVAL_S = 3_600.0
 MAX_WAITING = 4
 """How many intervals wait one by one for a file that cannot be written; then the oldest become one."""
@@ -160,7 +163,7 @@ class StorePublisher:
     ) -> bool:
         """Try until it is written, or something is wrong that waiting does not mend."""
         deadline_s = turn.monotonic_s + patience_s
-        has_moved = False
+        moves = 0
         while True:
             identity = identity_of(self._path)
             try:
@@ -170,9 +173,10 @@ class StorePublisher:
                 if trouble is Trouble.LOCKED and turn.monotonic_s < deadline_s and not waiting.is_set():
                     waiting.wait(LOCK_PAUSE_S * (0.25 + 0.75 * chance()))
                     continue
-                if trouble is Trouble.DAMAGED and not has_moved and identity is not None:
-                    has_moved = True
+                if trouble is Trouble.DAMAGED and moves < MAX_MOVES and identity is not None:
+                    moves += 1
                     if self._set_aside(identity, error):
+                        waiting.wait(LOCK_PAUSE_S * chance())
                         continue
                 self._fail(error, trouble)
                 return False
@@ -193,7 +197,9 @@ class StorePublisher:
                 writing.write_interval(self._bequest.interval())
             writing = Writing(connection, self._process, at, _rest)
             self._enter(writing, has_ended=has_ended)
-            beside = writing.write_code_base(self._inventory, self._beside)
+            beside = self._beside
+            if code_base.functions:  # else something is wrong, and the functions are still there
+                beside = writing.write_code_base(self._inventory, beside)
             for interval in self._waiting:
                 writing.write_interval(interval)
             if is_pruning:

@@ -129,6 +129,7 @@ def connected(path: Path) -> Iterator[sqlite3.Connection]:
     try:
         version, is_empty = _inspect(connection)
         if is_empty:
+            _give_to_owner_of_folder(path)
             _prefer_wal(connection)
         elif version != VERSION:
             raise ForeignError(_strange(connection, version))
@@ -155,6 +156,14 @@ def run_script(connection: sqlite3.Connection, script: str) -> None:
         if sqlite3.complete_statement(statement):
             connection.execute(statement)
             statement = ""
+
+
+def _give_to_owner_of_folder(path: Path) -> None:
+    """Let workers write that a master, which begins as root, starts as another user; the journals follow the file."""
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        with contextlib.suppress(OSError):
+            info = os.stat(path.parent)
+            os.chown(path, info.st_uid, info.st_gid)
 
 
 def _inspect(connection: sqlite3.Connection) -> tuple[int, bool]:
@@ -224,7 +233,7 @@ def move_aside(path: Path, identity: tuple[int, int]) -> Path | None:
     aside = path.with_name(f"{path.name}.damaged-{identity[1]:x}")
     try:
         os.link(path, aside, follow_symlinks=False)  # fails where another process was here first
-    except FileExistsError:
+    except (FileExistsError, FileNotFoundError):
         return None
     if identity_of(aside) != identity:
         os.unlink(aside)

@@ -109,15 +109,14 @@ class Watch:
         """
         with self._lock:
             self._holders = [one for one in self._holders if one is not holder]
-            present = self._present
-            if self._holders or present is None:
+            if self._holders or self._present is None:
                 return True
-            self._present = None
+            if not self._present.is_mine:
+                self._inherit()
+            present, self._present = self._present, None
             self.settled_pid = NOBODY
         present.ledger.stop()
         deadline_s = time.monotonic() + timeout_s
-        if not present.is_mine:
-            return True
         for publishing in present.publishings:
             publishing.ask_to_stop(timeout_s)
         done = [publishing.stop(max(deadline_s - time.monotonic(), 0.0)) for publishing in present.publishings]

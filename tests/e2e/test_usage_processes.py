@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import resource
 import signal
+import sqlite3
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from celery.result import AsyncResult
 
 from tests.e2e.matrix.running import Running
+from tests.e2e.matrix.served.broker import celery_app
+from tests.e2e.shops import wait_until
 from tests.e2e.watched_app import WatchedApp, gunicorn, uwsgi
 
 pytestmark = pytest.mark.timeout(180)
 
 WORKERS = 4
 STOP_S = 40.0
+FULL_BYTES = 8_192
+"""More than the server's log needs, less than the store."""
 
 
 def stop(running: Running, number: int = signal.SIGTERM) -> None:
@@ -48,7 +57,7 @@ def test_recycled_workers_of_gunicorn_leave_nothing_behind(tmp_path: Path, prelo
     app = WatchedApp(tmp_path)
     running = app.serve(gunicorn("--max-requests", "8", *(["--preload"] if preload else [])))
     try:
-        app.ask_until(running, lambda answers: len(answers) >= 3 * WORKERS)
+        app.ask_until(running, lambda answers: len(answers) >= 2 * WORKERS + 1)
         stop(running)
     finally:
         running.kill_all()
@@ -131,6 +140,95 @@ def test_workers_of_uvicorn_in_gunicorn_report_at_the_end_of_the_lifespan(tmp_pa
     finally:
         running.kill_all()
     app.check()
+
+
+def celery(*options: str) -> Callable[[int], Sequence[str]]:
+    return lambda _: [
+        sys.executable, "-m", "celery", "-A", "tasks", "worker", "-P", "prefork", "-c", "3", "-l", "INFO",
+        "--without-gossip", "--without-mingle", "--without-heartbeat", *options,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("options", [[], ["--max-tasks-per-child", "5"]], ids=["", "recycling"])
+def test_each_call_in_any_child_of_celery_is_stored_once(tmp_path: Path, options: Sequence[str]) -> None:
+    app = WatchedApp(tmp_path)
+    (tmp_path / "queue").mkdir()
+    queue = celery_app(tmp_path / "queue")
+    running = Running(celery(*options), app.environment(), tmp_path / "server.log")
+    try:
+        results = [queue.send_task("walk") for _ in range(40)]
+        wait_until(lambda: all(is_ready(one) for one in results), "the tasks have run")
+        stop(running)
+    finally:
+        running.kill_all()
+    assert len(app.truth()) > 2
+    app.check()
+
+
+def is_ready(result: AsyncResult[int]) -> bool:
+    try:
+        return bool(result.ready())
+    except ValueError:  # half of it is written
+        return False
+
+
+# --- a store in trouble -----------------------------------------------------------------------------------------
+
+
+def test_no_request_waits_for_a_store_that_is_locked(tmp_path: Path) -> None:
+    app = WatchedApp(tmp_path, store_interval_s=0.1)
+    running = app.serve(gunicorn())
+    try:
+        app.ask_until(running, all_have_answered(WORKERS))
+        app.wait_stored()
+        free_s = slowest(app, running)
+        with closing(sqlite3.connect(app.store, isolation_level=None)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            locked_s = slowest(app, running)
+            missing = app.expected() - app.stored()
+            connection.execute("ROLLBACK")
+        stop(running)
+    finally:
+        running.kill_all()
+    assert missing, "nothing waited for the lock"
+    assert locked_s < max(4 * free_s, 0.5)
+    app.check()
+
+
+def slowest(app: WatchedApp, running: Running, requests: int = 60) -> float:
+    """Give how long the slowest of some requests takes."""
+    times = []
+    for _ in range(requests):
+        began_s = time.monotonic()
+        assert app.ask(running)
+        times.append(time.monotonic() - began_s)
+    return max(times)
+
+
+def test_a_server_whose_disk_is_full_goes_on_and_stores_all_when_there_is_room(tmp_path: Path) -> None:
+    app = WatchedApp(tmp_path, store_interval_s=0.1)
+    running = app.serve(gunicorn())
+    try:
+        app.ask_until(running, all_have_answered(WORKERS, 1))
+        app.wait_stored()
+        let_files_grow(running, FULL_BYTES)
+        app.ask_until(running, all_have_answered(WORKERS, 10))
+        wait_until(lambda: running.log().count("cannot be written") >= WORKERS, "the full disk is told")
+        assert slowest(app, running) < 5.0
+        let_files_grow(running, None)
+        app.wait_stored()
+        stop(running)
+    finally:
+        running.kill_all()
+    app.check()
+    assert running.log().count("cannot be written") <= 2 * WORKERS  # each process tells once per episode
+
+
+def let_files_grow(running: Running, size_bytes: int | None) -> None:
+    """Let the files of a server grow so far and no further."""
+    for pid in running.pids():
+        hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)[1]
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (hard if size_bytes is None else size_bytes, hard))
 
 
 def test_an_agent_that_starts_after_the_imports_sees_the_same(tmp_path: Path) -> None:

@@ -135,6 +135,22 @@ async def asgi(scope, receive, send):
 """ % {"files": FILES, "per_file": PER_FILE}  # noqa: UP031  # it has braces
 
 
+TASKS = """
+import os
+from pathlib import Path
+import app
+from tests.e2e.matrix.served.broker import celery_app
+
+celery = celery_app(Path(app.FOLDER) / "queue")
+
+@celery.task(name="walk")
+def walk():
+    app.agent.touch()
+    app.walk.step()
+    return os.getpid()
+"""
+
+
 class WatchedApp:
     """The app in a folder, with its store and its ground truth.
 
@@ -160,6 +176,7 @@ class WatchedApp:
         for number in range(FILES):
             (folder / "floors" / f"floor{number}.py").write_text(FLOOR)
         (folder / "app.py").write_text(APP)
+        (folder / "tasks.py").write_text(TASKS)
 
     def environment(self) -> dict[str, str]:
         """Give what a process of the app needs."""

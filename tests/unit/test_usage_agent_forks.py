@@ -293,6 +293,60 @@ def test_a_fork_that_python_did_not_see_is_noticed_at_the_next_touch(program: Pr
     assert program.ran() == {"f1": 1, "f2": 1}
 
 
+def test_a_fork_that_python_did_not_see_can_be_ended_without_a_touch(program: Program) -> None:
+    program.run(
+        """
+        import ctypes
+        agent.start()
+        from shop import views
+        until(published)
+        present = agent._watch._present
+        with present.ledger._lock, agent._watch._lock:  # as if other threads had them
+            pid = ctypes.PyDLL(None).fork()
+            if not pid:
+                assert agent.shutdown(10.0)
+                os._exit(0)
+        wait(pid)
+        """
+    )
+    assert rows(program.folder / "usage.db", "SELECT count(*) FROM processes") == [(2,)]
+
+
+def test_a_child_whose_threads_are_greenlets_reports_once_it_is_touched(program: Program) -> None:
+    program.run(
+        """
+        import gevent.monkey
+        gevent.monkey.patch_all()
+        import gevent
+        agent.start()
+        from shop import views
+        until(published)
+        def work():
+            views.f1()
+            assert not agent._watch._present.publishings[0].is_running
+            agent.touch()
+            until(published)
+        wait(fork(work, leave=False))
+        """,
+        INTERVAL_S="0.1",
+    )
+    assert program.ran() == {"f1": 1}
+
+
+def test_a_child_whose_threads_are_greenlets_reports_at_its_end_without_a_touch(program: Program) -> None:
+    program.run(
+        """
+        import gevent.monkey
+        gevent.monkey.patch_all()
+        agent.start()
+        from shop import views
+        until(published)
+        wait(fork(views.f1))
+        """
+    )
+    assert program.ran() == {"f1": 1}
+
+
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_children_of_multiprocessing_report(program: Program, method: str) -> None:
     program.run(

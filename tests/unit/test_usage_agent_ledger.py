@@ -204,6 +204,23 @@ def test_a_process_that_leaves_is_content_with_what_is_known(folder: Path, watch
     assert len(watched.ledger.take(0, abandon).hashes) == 1
 
 
+def test_a_scan_that_fails_is_told_once_and_not_repeated_at_once(
+    known: KnownCode, caplog: pytest.LogCaptureFixture
+) -> None:
+    scans = []
+
+    class Failing:
+        def scan(self, pause: object) -> None:
+            scans.append(pause)
+            raise ZeroDivisionError
+
+    known._scanner = Failing()
+    for _ in range(3):
+        assert known.current(rest).functions == ()
+    assert (len(scans), len(caplog.records)) == (1, 1)
+    assert known.problem == "the code base cannot be read: ZeroDivisionError()"
+
+
 def test_two_threads_that_need_the_code_base_read_it_once(known: KnownCode) -> None:
     bases = []
     gate = threading.Barrier(2)

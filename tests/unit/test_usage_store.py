@@ -178,6 +178,12 @@ def test_a_roll_back_brings_functions_back(path: Path) -> None:
     assert len(read_usage(path).functions) == 3
 
 
+def test_a_code_base_in_which_nothing_was_found_replaces_nothing(path: Path) -> None:
+    publisher(path, 1, 1_000.0).run(Turns(SHOP))
+    publisher(path, 2, 2_000.0).run(Turns(code_base()))
+    assert len(stored(path)) == 3
+
+
 def test_only_what_changed_is_written_of_a_code_base(path: Path) -> None:
     publisher(path, 1, 1_000.0).run(Turns(SHOP))
     with closing(sqlite3.connect(path)) as connection:
