@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import math
+import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,6 +25,32 @@ from tests.unit.network_support import TLS_FOLDER, Peer, RawServer, free_port
 
 MINUTE_S = 60.0
 HOUR_S = 3600.0
+
+
+FORKING = """
+import os, sys, threading
+from tests.e2e.collecting import App, go_on, publisher_for
+
+def publish(name):
+    app = App()
+    app.call(name)
+    publisher = publisher_for(sys.argv[1], force_interval_s=0.01, scheduler_interval_s=0.01)
+    return publisher.finish(app, 10.0) and publisher.problem is None
+
+def go_on_publishing():
+    while True:
+        publish("index")
+
+threading.Thread(target=go_on_publishing, daemon=True).start()
+assert publish("buy")
+for _ in range(10):
+    child = os.fork()
+    if not child:
+        os._exit(0 if publish("sell") else 3)
+    _, status = os.waitpid(child, 0)
+    print(os.waitstatus_to_exitcode(status), flush=True)
+os._exit(0)
+"""
 
 
 @pytest.fixture
@@ -449,6 +477,19 @@ def test_after_leaving_it_can_go_on(collector: ScavengerServer, app: App) -> Non
     ran = app.call("buy")
     go_on(publisher, app, until=lambda: collector.invoked("shop"))
     assert collector.invoked("shop") == ran
+
+
+def test_children_that_are_forked_while_others_publish_publish_too(collector: ScavengerServer) -> None:
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", FORKING, collector.url],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert (done.stdout.split(), done.stderr) == (["0"] * 10, "")
 
 
 # --- large code bases ---------------------------------------------------------------------------------------

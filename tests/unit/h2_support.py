@@ -46,6 +46,8 @@ class H2Peer:
                 client=False, initial_values={codes.INITIAL_WINDOW_SIZE: window}
             )
         self.h2.initiate_connection()
+        if window is not None and window > 2**16:
+            self.h2.increment_flow_control_window(window)
         self.flush()
 
     def flush(self) -> None:

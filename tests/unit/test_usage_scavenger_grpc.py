@@ -212,6 +212,8 @@ def test_a_refusal_that_comes_before_the_message_was_sent_is_heard() -> None:
     def serve(peer: Peer) -> None:
         other = H2Peer(peer, window=100, lets_on=False)
         other.refuse(other.next_call(at_once=True).stream, "8", "too large")
+        while not isinstance(other.next_event(), h2.events.StreamReset):
+            pass
         asked = other.next_call()
         other.answer(asked.stream, b"small enough")
 
@@ -219,6 +221,19 @@ def test_a_refusal_that_comes_before_the_message_was_sent_is_heard() -> None:
         with pytest.raises(TooLarge):
             channel.call("/S/M", LARGE, PATIENT_S)
         assert channel.call("/S/M", b"small", PATIENT_S) == b"small enough"
+
+
+def test_a_refusal_ends_the_sending_although_there_is_room() -> None:
+    def serve(peer: Peer) -> None:
+        other = H2Peer(peer, window=2**30, lets_on=False)
+        other.refuse(other.next_call(at_once=True).stream, "8", "too large")
+        gone.wait(PATIENT_S)
+
+    gone = threading.Event()
+    with RawServer(serve) as server, channel_to(server) as channel:
+        with pytest.raises(TooLarge):
+            channel.call("/S/M", bytes(2**26), PATIENT_S)
+        gone.set()
 
 
 def test_a_refusal_before_the_connection_is_closed_is_heard() -> None:
@@ -404,6 +419,61 @@ def test_tls_offers_http_2() -> None:
     with server, channel_to(server, network=network, is_secure=True) as channel:
         assert channel.call("/S/M", b"", PATIENT_S) == b"in secret"
     assert chosen == ["h2"]
+
+
+class Together(Peer):
+    """Says what comes first together with what comes next."""
+
+    first = b""
+
+    def send(self, data: bytes) -> None:
+        self.socket.sendall(self.first + data)
+        self.first = b""
+
+
+def through_a_proxy(serve: Callable[[Peer], object]) -> bytes:
+    """Make a call by a proxy, to a collector that it alone knows."""
+    with RawServer(serve) as server:
+        network = Network(proxy=f"http://ana:5ecret@{server.peer}")
+        waker = Waker()
+        try:
+            connector = GrpcConnector(network, waker, time.monotonic)
+            target = Target(host="collector.test", port=8080, is_secure=False)
+            channel = Channel(connector, target, time.monotonic, PATIENT_S)
+            try:
+                return channel.call("/S/M", b"", PATIENT_S)
+            finally:
+                channel.close()
+        finally:
+            waker.close()
+
+
+def test_a_collector_that_speaks_first_is_heard_through_a_proxy() -> None:
+    requests = []
+
+    def serve(peer: Peer) -> None:
+        requests.append(peer.read_request().splitlines())
+        other = Together(peer.socket)
+        other.first = b"HTTP/1.1 200 Connection established\r\n\r\n"
+        serving(lambda other, asked: other.answer(asked.stream, b"heard"))(other)
+
+    assert through_a_proxy(serve) == b"heard"
+    assert requests == [
+        [
+            "CONNECT collector.test:8080 HTTP/1.1",
+            "Host: collector.test:8080",
+            "Proxy-Authorization: Basic YW5hOjVlY3JldA==",
+        ]
+    ]
+
+
+def test_a_proxy_that_does_not_connect_us_is_named() -> None:
+    def serve(peer: Peer) -> None:
+        peer.read_request()
+        peer.answer(status="407 Proxy Authentication Required")
+
+    with pytest.raises(TransportError, match=r"does not connect us to collector\.test:8080 \(HTTP 407\)"):
+        through_a_proxy(serve)
 
 
 def test_a_certificate_that_nobody_trusts_is_refused() -> None:

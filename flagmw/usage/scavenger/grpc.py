@@ -93,7 +93,30 @@ class _Reply:
 
 
 class GrpcConnector(Connector):
-    """Opens connections on which TLS, where it is spoken, offers HTTP/2."""
+    """Opens connections on which TLS, where it is spoken, offers HTTP/2, and on which the other side may speak first."""
+
+    def connect(self, target: Target, *, directly: bool = False) -> Line:
+        """Open a connection. See `Connector`."""
+        proxy = None if directly or target.is_secure else self.proxy_for(target)
+        if proxy is None:
+            return super().connect(target, directly=directly)
+        line = super().connect(Target(host=proxy.host, port=proxy.port, is_secure=False), directly=True)
+        try:
+            line.deadline_s = self._monotonic() + self._network.connect_timeout_s
+            fields = [f"CONNECT {target.peer} HTTP/1.1", f"Host: {target.peer}"]
+            if proxy.authorization is not None:
+                fields.append(f"Proxy-Authorization: {proxy.authorization}")
+            line.sendall("\r\n".join([*fields, "", ""]).encode())
+            status = line.read_head().status
+        except BaseException:
+            line.close()
+            raise
+        if not 200 <= status < 300:
+            line.close()
+            raise TransportError(f"the proxy {line.peer} does not connect us to {target.peer} (HTTP {status})")
+        # A collector does not wait for our first word: its own may have come with the proxy's answer, and is kept.
+        line.peer = f"{target.peer} (by the proxy {line.peer})"
+        return line
 
     def _tls_context(self) -> ssl.SSLContext:
         context = super()._tls_context()

@@ -191,8 +191,7 @@ class Job:
             return
         gap_s = max(now_s - self._polled_s, wall_s - self._polled_wall_s)
         if self.is_published and gap_s > self._habits.max_gap_s:
-            self.is_published = False
-            self.code_base.now()
+            self.is_published = False  # and due, since it was not scheduled when it was published
         self.has_polled = True
         self._polled_s, self._polled_wall_s = now_s, wall_s
         if not self._is_forced:
