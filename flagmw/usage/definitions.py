@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE
+from operator import attrgetter
+from types import CodeType
 from typing import NamedTuple
 
+from flagmw.usage.code_names import LAMBDA
 from flagmw.usage.functions import FunctionKind
 
-LAMBDA = "<lambda>"
+_PAIR = 2
+_line_of = attrgetter("first_line")
+_ASYNC = CO_COROUTINE | CO_ASYNC_GENERATOR
 
 
 class Definition(NamedTuple):
@@ -34,18 +39,28 @@ class Definition(NamedTuple):
     decorators: tuple[str, ...] = ()
 
 
-def each_place_once(definitions: Iterable[Definition]) -> list[Definition]:
+def kind_of(code: CodeType) -> FunctionKind:
+    """Tell how the function of a code object is written."""
+    if code.co_name == LAMBDA:
+        return FunctionKind.LAMBDA
+    return FunctionKind.ASYNC if code.co_flags & _ASYNC else FunctionKind.DEF
+
+
+def each_place_once(definitions: list[Definition]) -> list[Definition]:
     """Keep one of those that a recorder cannot tell apart, in order of their lines.
 
     Only lambdas of one line can be such. One that classes enclose is preferred, since what holds a lambda has run
     when the lambda has.
     """
+    ordered = sorted(definitions, key=_line_of)
+    if sum(found.kind is FunctionKind.LAMBDA for found in ordered) < _PAIR:
+        return ordered
     kept: dict[tuple[int, str, str], Definition] = {}
-    for found in sorted(definitions, key=_preference):
-        kept.setdefault((found.first_line, found.name, found.parameter_types), found)
+    for found in ordered:
+        place = found.first_line, found.name, found.parameter_types
+        kept[place] = min(kept.get(place, found), found, key=_preference)
     return list(kept.values())
 
 
-def _preference(found: Definition) -> tuple[int, str, str, bool, str, int]:
-    place = found.first_line, found.name, found.parameter_types
-    return (*place, not found.chain, found.chain, -found.last_line)
+def _preference(found: Definition) -> tuple[bool, str, int]:
+    return not found.chain, found.chain, -found.last_line

@@ -12,7 +12,8 @@ import importlib.util
 import re
 from collections.abc import Iterator, Sequence
 
-from flagmw.usage.definitions import LAMBDA, Definition
+from flagmw.usage.code_names import LAMBDA
+from flagmw.usage.definitions import Definition
 from flagmw.usage.functions import FunctionKind, parameters_of
 
 _COOKIE = re.compile(rb"\A[^\n]*(?:\n[^\n]*)?coding[:=]")
