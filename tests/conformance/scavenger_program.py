@@ -2,7 +2,8 @@
 
 The job is JSON: `config` (arguments of UsageConfig), `import_from` (put on `sys.path`), `before`, `script`, `report`, a
 folder for what was recorded (one file per process), `recorder`: "ours", "profile" (the truth, by `sys.setprofile`) or
-"none", and `start_by_hand` for a program that calls `start_recorder()`. The program's output is this process's.
+"none", `start_by_hand` for a program that calls `start_recorder()`, and `flush_in_child` to have what a child printed
+come out. The program's output is this process's.
 """
 
 from __future__ import annotations
@@ -94,6 +95,8 @@ def main(job: dict[str, Any]) -> None:
 
     def finish_child() -> NoReturn:
         report()
+        if job.get("flush_in_child"):
+            sys.stdout.flush()
         os._exit(0)
 
     os.register_at_fork(after_in_child=recorder.forked)
