@@ -85,7 +85,7 @@ def with_store(code: CodeType, entry: int, target: object, name: str) -> tuple[C
         co_names=(*code.co_names, name),
         co_stacksize=max(code.co_stacksize, 2),
         co_linetable=without_location(code.co_linetable, entry, number),
-        co_exceptiontable=_moved(code.co_exceptiontable, entry, number),
+        co_exceptiontable=moved_handlers(code.co_exceptiontable, entry, number),
     )
     return written, value_of(jump)
 
@@ -159,7 +159,7 @@ def _nowhere(number: int) -> bytes:
 # --- the table of exception handlers ------------------------------------------------------------------------
 
 
-def _moved(table: bytes, at: int, number: int) -> bytes:
+def moved_handlers(table: bytes, at: int, number: int) -> bytes:
     """Move what is at or behind a code unit.
 
     An entry is four numbers: its first unit, how many, the handler's unit, and the stack's depth. The numbers are in

@@ -129,6 +129,7 @@ LINES = {
     "one line": "def f(a): return (a +\n a)",
     "far columns": "def f(a): return " + " " * 200 + "a",
     "far lines": "def f(a):\n" + "\n" * 5000 + "    return a",
+    "next line": "def f(a): return (a +\n other.more + a +\n\n other.more)",
     "backwards": "def f(a): return (\n" + "\n" * 100 + "a(\n1), a)",
 }
 
@@ -144,3 +145,16 @@ def test_an_entry_of_the_table_can_be_split_at_each_of_its_units(text: str) -> N
             new = list(longer.co_positions())
             assert new[:at] + new[at + number :] == old
             assert new[at : at + number] == [(None, None, None, None)] * number
+
+
+def test_a_handler_s_range_moves_when_it_begins_at_the_place_and_grows_when_it_goes_around_it() -> None:
+    ranges = [(0, 4), (4, 5), (5, 9), (2, 7), (5, 100)]  # the place is 5
+    written = b"".join(
+        bytes((0x80 | first, 0x40 | (last - first) >> 6, (last - first) & 63, 6, 0)) for first, last in ranges
+    )
+    (code,) = (constant for constant in compiled("def f(): pass").co_consts if isinstance(constant, CodeType))
+    table = code_rewriting.moved_handlers(written, 5, 70)
+    found = handlers(code.replace(co_exceptiontable=table))
+    assert [(first, last + 1, handler) for first, last, handler, *_ in found] == [
+        *((0, 4, 76), (4, 5, 76), (75, 79, 76), (2, 77, 76), (75, 170, 76))
+    ]
