@@ -60,6 +60,8 @@ class H2Peer:
             if not data:
                 raise EOFError
             self._pending = list(self.h2.receive_data(data))
+            if any(isinstance(event, h2.events.ConnectionTerminated) for event in self._pending):
+                raise EOFError
             self.flush()
         return self._pending.pop(0)
 
