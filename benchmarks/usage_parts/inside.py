@@ -67,7 +67,7 @@ def inside(module: str, *arguments: str, python: Path | None = None) -> Iterator
     """Start a part's module as a process, with a state directory and a working directory of its own, and end it."""
     with tempfile.TemporaryDirectory(prefix="flagmw-bench-") as folder:
         state = Path(folder, "state")
-        state.mkdir()
+        state.mkdir(mode=0o700)
         process = subprocess.Popen(
             [str(python or sys.executable), "-m", f"benchmarks.usage_parts.{module}", *arguments],
             stdin=subprocess.PIPE,

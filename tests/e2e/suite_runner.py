@@ -7,7 +7,6 @@ way that the library means: sympy's by pytest, tornado's by its own program, Fla
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import sys
 import unittest
@@ -18,6 +17,9 @@ from typing import Any
 import pytest
 
 Outcomes = dict[str, str]
+
+VERDICT = "the program's own verdict"
+"""Stands among the outcomes."""
 
 
 class _PytestOutcomes:
@@ -34,7 +36,7 @@ class _PytestOutcomes:
 def by_pytest(arguments: Sequence[str]) -> Outcomes:
     """Run tests by pytest, in this process."""
     outcomes: Outcomes = {}
-    pytest.main(["-q", "-p", "no:cacheprovider", *arguments], plugins=[_PytestOutcomes(outcomes)])
+    pytest.main(["-q", "-p", "no:cacheprovider", "-p", "no:asyncio", *arguments], plugins=[_PytestOutcomes(outcomes)])
     return outcomes
 
 
@@ -49,13 +51,15 @@ def by_tornado(arguments: Sequence[str]) -> Outcomes:
             outcomes[test.id()] = "failed" if id(test) in bad else "skipped" if skipped else "passed"
             super().stopTest(test)
 
-    unittest.TextTestRunner.resultclass = Result  # type: ignore[assignment]  # a class is a callable as well
+    unittest.TextTestResult = Result  # type: ignore[assignment, misc]  # tornado's program makes its own of it
     from tornado.test import runtests
 
     program: Any = runtests.main
     sys.argv = ["runtests", *arguments]
-    with contextlib.suppress(SystemExit):
+    try:
         program()
+    except SystemExit as ended:  # also for logged errors, and for whatever was written to standard error
+        outcomes[VERDICT] = "failed" if ended.code else "passed"
     return outcomes
 
 
