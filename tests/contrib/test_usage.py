@@ -196,7 +196,8 @@ def test_the_environment_can_stand_for_what_is_in_the_working_directory(shop: Sh
     assert "with_wsgi.home" in shop.ran()
 
 
-def test_a_setting_that_is_false_stays_off_whatever_the_environment(shop: Shop) -> None:
+@of_each_host
+def test_a_setting_that_is_false_stays_off_whatever_the_environment(shop: Shop, host: Host) -> None:
     shop.write_section()
-    shop.run(WSGI_REQUEST, "with_wsgi", usage=False, environment={"FLAGMW_USAGE": "1"})
+    shop.run(host.program, *host.modules, usage=False, environment={"FLAGMW_USAGE": "1"})
     assert not shop.store.exists()

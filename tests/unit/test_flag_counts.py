@@ -259,6 +259,15 @@ def test_flags_that_a_failed_transaction_has_not_written_are_written_by_the_next
     assert shop.known() == {"banner": True, "beta": True}
 
 
+def test_flags_that_were_not_written_are_not_taken_for_written(shop: Shop) -> None:
+    shop.client.start()
+    now: list[Any] = [shop.client.snapshot(), None, shop.client.snapshot()]
+    shop.companion = FlagCounts(shop.tallies, snapshot=lambda: now.pop(0), **shop.owner)
+    for fails in (True, False, False):
+        shop.publish(fails=fails)
+    assert shop.known() == {"banner": True, "beta": True}
+
+
 def test_another_clients_flags_do_not_make_these_go(shop: Shop) -> None:
     other = Shop(shop.path, {"else": True}, client_name="default-2")
     for number, one in enumerate((shop, other)):

@@ -149,6 +149,27 @@ def test_flags_that_have_not_arrived_count_as_errors() -> None:
     assert counts(tallies) == {("beta", None, "ERROR", None): 1, BETA: 1}
 
 
+def test_a_flag_that_goes_after_an_error_counts_as_unknown() -> None:
+    provider = Static({"beta": True})
+    client = Client(provider)
+    tallies = client.tally(lambda: None)
+    client.variation("beta", {"key": 5})
+    provider.update({})
+    client.variation("beta", {"key": 5})
+    client.variation("beta", USER)
+    assert counts(tallies) == {("beta", None, "ERROR", None): 1, ("beta", None, NOT_FOUND, None): 2}
+
+
+def test_a_flag_that_comes_after_it_was_asked_for_counts_as_one() -> None:
+    provider = Static({})
+    client = Client(provider)
+    tallies = client.tally(lambda: None)
+    client.variation("beta", USER)
+    provider.update({"beta": True})
+    client.variation("beta", {"key": 5})
+    assert counts(tallies) == {("beta", None, NOT_FOUND, None): 1, ("beta", None, "ERROR", None): 1}
+
+
 def test_what_a_test_overrides_does_not_count() -> None:
     client, tallies = counting()
     with override_flags({"beta": True, "unheard-of": True}):
