@@ -10,7 +10,7 @@ import base64
 import math
 import os
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlsplit
@@ -102,12 +102,16 @@ class Connector:
         network: timeouts, proxy and certificates.
         waker: ends waits from another thread.
         monotonic: the clock for deadlines.
+        alpn: names of the protocols that TLS offers; none for a protocol that needs no such name.
     """
 
-    def __init__(self, network: Network, waker: Waker, monotonic: Callable[[], float]) -> None:
+    def __init__(
+        self, network: Network, waker: Waker, monotonic: Callable[[], float], *, alpn: Sequence[str] = ()
+    ) -> None:
         self._network = network
         self._waker = waker
         self._monotonic = monotonic
+        self._alpn = list(alpn)
         self._context: ssl.SSLContext | None = None
 
     def connect(self, target: Target, *, directly: bool = False) -> Line:
@@ -198,6 +202,8 @@ class Connector:
     def _tls_context(self) -> ssl.SSLContext:
         if self._context is None:
             self._context = _make_context(self._network)
+            if self._alpn:
+                self._context.set_alpn_protocols(self._alpn)
         return self._context
 
 
@@ -220,7 +226,8 @@ def _tunnel(line: Line, target: Target, proxy: Proxy) -> None:
     head = line.read_head()
     if not 200 <= head.status < 300:
         raise TransportError(f"the proxy {line.peer} does not connect us to {target.peer} (HTTP {head.status})")
-    if line.has_unread:
+    # Where no TLS follows, the target may speak first, and its words may come with the proxy's.
+    if target.is_secure and line.has_unread:
         raise ProtocolError(f"the proxy {line.peer} said more than its protocol has")
 
 

@@ -371,7 +371,18 @@ def test_a_proxy_that_is_none_is_a_protocol_error(answer: bytes) -> None:
         peer.hold()
 
     with RawServer(serve) as proxy:
-        assert isinstance(error_of(443, behind(proxy), host="flags.example"), ProtocolError)
+        error = error_of(443, behind(proxy), host="flags.example", is_secure=True)
+        assert isinstance(error, ProtocolError)
+
+
+def test_a_target_without_tls_may_speak_first_through_a_proxy() -> None:
+    def serve(peer: Peer) -> None:
+        peer.read_request()
+        peer.send(b"HTTP/1.1 200 OK\r\n\r\nhello")
+        peer.hold()
+
+    with RawServer(serve) as proxy, connected(80, behind(proxy), host="flags.example") as line:
+        assert line.recv(5) == b"hello"
 
 
 def test_a_proxy_that_hangs_up_is_an_error() -> None:

@@ -12,12 +12,12 @@ import h2.errors
 import h2.events
 import pytest
 
-from flagmw.connecting import Target
+from flagmw.connecting import Connector, Target
 from flagmw.errors import AuthError, ProtocolError, TransportError
 from flagmw.lifecycle.waker import Waker
 from flagmw.line import Interrupted, Overdue
 from flagmw.network import Network
-from flagmw.usage.scavenger.grpc import LEAST_LARGE_BYTES, Channel, Gone, GrpcConnector, Refused, TooLarge
+from flagmw.usage.scavenger.grpc import ALPN, LEAST_LARGE_BYTES, Channel, Gone, Refused, TooLarge
 from tests.unit.h2_support import Asked, H2Peer, serving
 from tests.unit.network_support import PATIENT, TLS_FOLDER, Peer, RawServer
 
@@ -31,7 +31,7 @@ def channel_to(
     server: RawServer, *, network: Network = PATIENT, is_secure: bool = False, waker: Waker | None = None
 ) -> Iterator[Channel]:
     waker = waker or Waker()
-    connector = GrpcConnector(network, waker, time.monotonic)
+    connector = Connector(network, waker, time.monotonic, alpn=ALPN)
     target = Target(host="127.0.0.1", port=server.port, is_secure=is_secure)
     try:
         channel = Channel(connector, target, time.monotonic, network.read_timeout_s)
@@ -437,7 +437,7 @@ def through_a_proxy(serve: Callable[[Peer], object]) -> bytes:
         network = Network(proxy=f"http://ana:5ecret@{server.peer}")
         waker = Waker()
         try:
-            connector = GrpcConnector(network, waker, time.monotonic)
+            connector = Connector(network, waker, time.monotonic, alpn=ALPN)
             target = Target(host="collector.test", port=8080, is_secure=False)
             channel = Channel(connector, target, time.monotonic, PATIENT_S)
             try:

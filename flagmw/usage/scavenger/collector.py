@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable
 
-from flagmw.connecting import Target
+from flagmw.connecting import Connector, Target
 from flagmw.errors import AuthError, TransportError
 from flagmw.lifecycle.waker import Waker
 from flagmw.line import Interrupted, Overdue
@@ -14,7 +14,7 @@ from flagmw.network import Network
 from flagmw.session import HttpSession
 from flagmw.usage.config import UsageConfig
 from flagmw.usage.scavenger.bootstrap import find_collector
-from flagmw.usage.scavenger.grpc import Channel, Gone, GrpcConnector, Refused
+from flagmw.usage.scavenger.grpc import ALPN, Channel, Gone, Refused
 
 SERVICE = "/GrpcAgentService/"
 
@@ -34,7 +34,7 @@ class Collector:
         self._config = config
         self._monotonic = monotonic
         self._waker = Waker()
-        self._connector: GrpcConnector | None = None
+        self._connector: Connector | None = None
         self._session: HttpSession | None = None
         self._channel: Channel | None = None
         self._target: Target | None = None
@@ -99,7 +99,7 @@ class Collector:
             if self._target is None:
                 self._target = self._find()
             if self._connector is None:
-                self._connector = GrpcConnector(self._network(), self._waker, self._monotonic)
+                self._connector = Connector(self._network(), self._waker, self._monotonic, alpn=ALPN)
             timeout_s = self._left(self._config.http_read_timeout_s)
             self._channel = Channel(self._connector, self._target, self._monotonic, timeout_s)
         except Interrupted:

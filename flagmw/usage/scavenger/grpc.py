@@ -12,7 +12,7 @@ import selectors
 import struct
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import unquote
 
 from flagmw.connecting import Connector, Target
@@ -20,14 +20,14 @@ from flagmw.errors import AuthError, ProtocolError, TransportError
 from flagmw.lifecycle.imports import import_optional
 from flagmw.line import Interrupted, Line, Overdue
 
-if TYPE_CHECKING:
-    import ssl
-
 MAX_ANSWER_BYTES = 64 * 1024
 """No message that a collector answers with is anywhere near as large."""
 
 LEAST_LARGE_BYTES = 16 * 1024
 """What is refused and smaller than this was not refused for its size."""
+
+ALPN = ("h2",)
+"""What TLS offers where gRPC is spoken."""
 
 _PIECE_BYTES = 64 * 1024
 _MAX_TEXT_CHARS = 200
@@ -90,38 +90,6 @@ class _Reply:
         """What goes with the status."""
         text = unquote(self.trailers.get("grpc-message", self.headers.get("grpc-message", "")))
         return "".join(character for character in text if character.isprintable())[:_MAX_TEXT_CHARS]
-
-
-class GrpcConnector(Connector):
-    """Opens connections on which TLS, where it is spoken, offers HTTP/2, and on which the other side may speak first."""
-
-    def connect(self, target: Target, *, directly: bool = False) -> Line:
-        """Open a connection. See `Connector`."""
-        proxy = None if directly or target.is_secure else self.proxy_for(target)
-        if proxy is None:
-            return super().connect(target, directly=directly)
-        line = super().connect(Target(host=proxy.host, port=proxy.port, is_secure=False), directly=True)
-        try:
-            line.deadline_s = self._monotonic() + self._network.connect_timeout_s
-            fields = [f"CONNECT {target.peer} HTTP/1.1", f"Host: {target.peer}"]
-            if proxy.authorization is not None:
-                fields.append(f"Proxy-Authorization: {proxy.authorization}")
-            line.sendall("\r\n".join([*fields, "", ""]).encode())
-            status = line.read_head().status
-        except BaseException:
-            line.close()
-            raise
-        if not 200 <= status < 300:
-            line.close()
-            raise TransportError(f"the proxy {line.peer} does not connect us to {target.peer} (HTTP {status})")
-        # A collector does not wait for our first word: its own may have come with the proxy's answer, and is kept.
-        line.peer = f"{target.peer} (by the proxy {line.peer})"
-        return line
-
-    def _tls_context(self) -> ssl.SSLContext:
-        context = super()._tls_context()
-        context.set_alpn_protocols(["h2"])
-        return context
 
 
 def is_available() -> bool:
