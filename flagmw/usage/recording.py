@@ -24,6 +24,10 @@ _MAX_LOOKS = 4
 """Each finds less than the one before; the first two find all, unless other threads are very busy."""
 
 
+_LOOKS_IN_IMPORTS = 25
+"""For modules with a loader of their own kind; each takes some 40 ms in a large process, and tests may be thousands."""
+
+
 class WatchedCode(Protocol):
     """One way of seeing that code runs. The methods but `watch` are called by one thread at a time.
 
@@ -87,6 +91,7 @@ class CodeRecorder:
         self._loaded_again: set[str] = set()
         self._modules: dict[str, int] = {}
         self._on_stack: list[Seen] = []
+        self._looks_left = _LOOKS_IN_IMPORTS
 
     @property
     def problem(self) -> str | None:
@@ -145,7 +150,10 @@ class CodeRecorder:
         return given
 
     def _on_executed(self, path: str) -> None:
-        self._look()
+        if self._looks_left > 0:  # after that, the next take finds it
+            self._looks_left -= 1
+            self._look()
+            self._paths.add(path)
 
     def _look(self) -> LiveCode:
         """Watch the code that exists; gives what was found first."""

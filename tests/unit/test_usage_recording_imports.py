@@ -147,6 +147,16 @@ def test_a_module_with_an_unusual_loader_is_watched_as_soon_as_it_is_executed(
         assert names(recorder) == ["one"]
 
 
+def test_many_modules_with_an_unusual_loader_are_all_watched_after_a_take(app: App, finders: list[Any]) -> None:
+    finders.insert(0, Finder(OwnLoader()))
+    with app.recorder() as recorder:
+        modules = [app.load(f"m{number}", f"def f{number}():\n    return 1\n") for number in range(30)]
+        recorder.take()
+        for number, module in enumerate(modules):
+            getattr(module, f"f{number}")()
+        assert len(names(recorder)) == 30
+
+
 def test_a_shared_loader_is_left_as_it_was(app: App, finders: list[Any]) -> None:
     loader = OwnLoader()
     finders.insert(0, Finder(loader))
