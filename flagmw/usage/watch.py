@@ -55,8 +55,8 @@ class _Present:
 
     @property
     def is_mine(self) -> bool:
-        """Whether it is this process's."""
-        return self.identity.pid == os.getpid() and self.generation == hooks.generation()
+        """Whether it is this process's, as far as an id tells; a fork that was seen tells more."""
+        return self.identity.pid == os.getpid()
 
 
 class Watch:
@@ -236,7 +236,7 @@ class Watch:
     def forked(self) -> None:
         """Begin the part of a child that was forked just now, and has one thread so far."""
         self._locks = {}
-        if self._present is None or self._present.is_mine:
+        if self._present is None or self._present.generation == hooks.generation():  # built by this same fork's hooks
             return
         self._inherit()
         if not _threads_are_greenlets():

@@ -146,6 +146,39 @@ def test_a_child_reports_its_own_and_nothing_of_its_parents(program: Program) ->
     assert (program.ran(), program.processes()) == ({"f1": 1, "f2": 2, "f3": 1}, 3)
 
 
+def test_a_parent_stays_what_it_was_when_it_forks(program: Program) -> None:
+    before, after, ran = program.run(
+        """
+        agent.start()
+        from shop import views
+        views.f1()
+        until(published)
+        before = agent.status.uuid
+        wait(fork(views.f2))
+        views.f3()
+        after = agent.status.uuid
+        agent.start()
+        assert agent.shutdown()
+        print(json.dumps([before, after, threads()]))
+        """
+    )
+    assert (before == after, ran) == (True, [])
+    assert (program.ran(), program.processes()) == ({"f1": 1, "f2": 1, "f3": 1}, 2)
+
+
+def test_a_parent_that_is_left_by_its_threads_reports_at_its_end_after_forks(program: Program) -> None:
+    program.run(
+        """
+        agent.start()
+        from shop import views
+        hooks.leave()
+        wait(fork(views.f2))
+        views.f3()
+        """
+    )
+    assert program.ran() == {"f2": 1, "f3": 1}
+
+
 def test_what_the_parent_ran_and_the_child_runs_again_counts_for_both(program: Program) -> None:
     program.run(
         """
