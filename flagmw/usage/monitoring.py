@@ -6,10 +6,12 @@ again; so it costs nothing afterwards, and other tools and other code are not to
 
 from __future__ import annotations
 
+import contextlib
 import sys
+import types
 import weakref
 from collections.abc import Iterable
-from types import CodeType
+from types import CodeType, FunctionType
 from typing import Any
 
 from flagmw.usage.code_names import is_function, tree_of
@@ -19,13 +21,17 @@ TOOL_NAME = "flagmw"
 TOOL_IDS = (3, 4, 5)
 """Those that belong to nobody, then the optimizers'. The debugger's, coverage's and the profiler's are left to them."""
 
+_COPYING = types.coroutine.__code__
+"""The one function of the standard library that gives functions another code, without events."""
+
 
 class MonitoredCode:
     """Watches code objects. Must be made on Python 3.12 or later; making one takes nothing.
 
     The interpreter's lock makes it right under threads: between noting a call and switching the event off, which the
     interpreter does with the callback's answer, no other thread runs. Hits are removed one by one from a dict that
-    stays, never swapped for another dict, which a thread in the callback would still write to.
+    stays, never swapped for another dict, which a thread in the callback would still write to. What the interpreter runs
+    inside the callback, a finalizer or a signal's handler that is due just then, is not seen that time.
 
     Attributes:
         problem: why nothing can be seen.
@@ -35,9 +41,11 @@ class MonitoredCode:
         self.problem: str | None = None
         self._monitoring: Any = getattr(sys, "monitoring")  # noqa: B009  # not there for mypy, which checks for 3.11
         self._start: int = self._monitoring.events.PY_START
+        self._return: int = self._monitoring.events.PY_RETURN
         self._tool: int | None = None
         self._paths: dict[int, str] = {}
         self._codes: dict[str, list[CodeType]] = {}
+        self._files: dict[str, str] = {}
         self._hits: dict[int, CodeType] = {}
         self._taken: dict[int, CodeType] = {}
         self._left: list[tuple[CodeType, str]] = []
@@ -53,6 +61,8 @@ class MonitoredCode:
             return
         self.problem = None
         self._monitoring.register_callback(self._tool, self._start, self._callback())
+        self._monitoring.register_callback(self._tool, self._return, self._on_copied)
+        self._monitoring.set_local_events(self._tool, _COPYING, self._return)
 
     def _take_id(self) -> int | None:
         for one in TOOL_IDS:
@@ -75,6 +85,13 @@ class MonitoredCode:
 
         return on_start
 
+    def _on_copied(self, code: CodeType, offset: int, function: object) -> None:
+        """Watch the code that a function was given in the place of its own; whoever gave it must not meet an error."""
+        with contextlib.suppress(Exception):
+            path = self._files.get(function.__code__.co_filename) if isinstance(function, FunctionType) else None
+            if isinstance(function, FunctionType) and path is not None:
+                self.watch(function.__code__, path)
+
     def watch(self, code: CodeType, path: str) -> CodeType:
         """Watch the functions of a code object from now on.
 
@@ -83,6 +100,7 @@ class MonitoredCode:
         """
         if self._tool is None:
             return code
+        self._files[code.co_filename] = path
         codes = self._codes.setdefault(path, [])
         for one in tree_of(code):
             if is_function(one) and id(one) not in self._paths:
@@ -111,7 +129,8 @@ class MonitoredCode:
         self._arm_again(taken.values())
         self._taken = {}
         left, self._left = self._left, []
-        return [*left, *((code, self._paths[key]) for key, code in taken.items())]
+        known = ((code, self._paths.get(key)) for key, code in taken.items())
+        return [*left, *((code, path) for code, path in known if path is not None)]
 
     def forget(self) -> None:
         """Watch again what was hit, in a forked child: also what another thread was about to give in the parent."""
@@ -129,12 +148,15 @@ class MonitoredCode:
         for codes in self._codes.values():
             for code in codes:
                 self._monitoring.set_local_events(self._tool, code, 0)
-        self._monitoring.register_callback(self._tool, self._start, None)
+        self._monitoring.set_local_events(self._tool, _COPYING, 0)
+        for event in (self._start, self._return):
+            self._monitoring.register_callback(self._tool, event, None)
         self._monitoring.free_tool_id(self._tool)
         self._tool = None
         self._left = self.take()
         self._paths.clear()
         self._codes.clear()
+        self._files.clear()
 
     def drop_dead(self, path: str) -> None:
         """Let go of a file's code that nobody else keeps, which is the old one of a module that was loaded again."""

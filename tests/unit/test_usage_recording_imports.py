@@ -271,6 +271,21 @@ def test_finders_behind_are_asked_once(app: App, finders: list[Any]) -> None:
     assert asked.asked == [TOP, f"{TOP}.m"]
 
 
+def test_finders_before_are_not_asked_again(app: App, finders: list[Any]) -> None:
+    class Counting:
+        def __init__(self) -> None:
+            self.asked: list[str] = []
+
+        def find_spec(self, fullname: str, path: object = None, target: object = None) -> None:
+            self.asked.append(fullname)
+
+    with app.recorder():
+        asked = Counting()
+        finders.insert(0, asked)
+        app.load("m", ONE)
+    assert asked.asked == [TOP, f"{TOP}.m"]
+
+
 @pytest.mark.parametrize("place", [0, 1])
 def test_a_finder_that_asks_all_others_goes_well_with_ours(app: App, finders: list[Any], place: int) -> None:
     with app.recorder() as recorder:
