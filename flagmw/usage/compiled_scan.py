@@ -7,6 +7,7 @@ it cannot say is asked of the text, without parsing; see `source_text`. Pure.
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from inspect import CO_OPTIMIZED, CO_VARARGS, CO_VARKEYWORDS
 from operator import itemgetter
 from types import CodeType
@@ -63,7 +64,7 @@ class _CheckedWalk:
         defs = self._collect_starts(module)
         if not self._text.holds(defs + len(self._lambdas)):
             raise Unclear
-        self._children(module, "")
+        self._children(module, "", around=_code_lines(module))
         return self._definitions
 
     def _collect_starts(self, module: CodeType) -> int:
@@ -86,13 +87,14 @@ class _CheckedWalk:
                     raise Unclear
         return len(lines)
 
-    def _children(self, parent: CodeType, chain: str, body_indent: int = -1) -> int:
+    def _children(self, parent: CodeType, chain: str, body_indent: int = -1, around: Sequence[int] = ()) -> int:
         """Take the functions in a code object.
 
         Args:
             parent: holds them.
             chain: of classes that encloses its functions directly.
             body_indent: of the class that the parent is; -1 when it is none.
+            around: the lines that its own code begins on, of a module or a class.
 
         Returns:
             The last line that code in it begins on; 0 for none.
@@ -109,7 +111,7 @@ class _CheckedWalk:
             elif name[0] == "<" or name == _ANNOTATIONS:
                 line = self._children(code, chain, body_indent)
             else:
-                line = self._function(code, chain, body_indent)
+                line = self._function(code, chain, body_indent, around)
             last = max(last, line)
         return last
 
@@ -118,19 +120,22 @@ class _CheckedWalk:
         if body_indent >= 0 and self._text.indent(first_line) != body_indent:
             raise Unclear
         name = code.co_name
-        inside = 0
-        if any(type(constant) is CodeType for constant in code.co_consts):
-            inner_indent = self._text.body_indent(first_line)
-            inside = self._children(code, f"{chain}.{name}" if chain else name, inner_indent)
-        return max(inside, _last_code_line(code))
+        lines = _code_lines(code)
+        if not any(type(constant) is CodeType for constant in code.co_consts):
+            return lines[-1]
+        inner_indent = self._text.body_indent(first_line)
+        inside = self._children(code, f"{chain}.{name}" if chain else name, inner_indent, lines)
+        return max(inside, lines[-1])
 
-    def _function(self, code: CodeType, chain: str, body_indent: int) -> int:
+    def _function(self, code: CodeType, chain: str, body_indent: int, around: Sequence[int]) -> int:
         first_line = code.co_firstlineno
         indent = self._text.indent(first_line)
         if 0 <= body_indent != indent:
             raise Unclear
-        last = max(_last_code_line(code), self._children(code, ""))
-        last = self._text.last_line(first_line, indent, last, self._starts)
+        inside = self._children(code, "")
+        last = self._text.last_line_before(first_line, indent, around) if around else None
+        if last is None:
+            last = self._text.last_line(first_line, indent, max(inside, _last_code_line(code)), self._starts)
         self._definitions.append(
             Definition(
                 chain,
@@ -165,12 +170,12 @@ class _CheckedWalk:
 
 
 def _last_code_line(code: CodeType) -> int:
-    try:
-        last: int = max(map(_line_of, code.co_lines()))
-    except TypeError:
-        # some instructions have no line
-        return max(line or 0 for _, _, line in code.co_lines())
+    last: int = max(filter(None, map(_line_of, code.co_lines())), default=0)
     return last
+
+
+def _code_lines(code: CodeType) -> list[int]:
+    return sorted(set(filter(None, map(_line_of, code.co_lines()))))
 
 
 def _parameters(code: CodeType) -> str:

@@ -137,7 +137,8 @@ def _files_of(root: Root, package: str, archives: Archives, problems: list[FileP
     if os.path.isdir(root.location):
         for folder in _package_folders(root, package):
             location = os.path.join(root.location, *folder)
-            yield from _walk(root, folder, location, os.path.realpath(location), problems)
+            shown = str(PurePath(root.text, *folder))
+            yield from _walk(folder, "" if shown == "." else shown, location, os.path.realpath(location), problems)
         return
     found = split(root.location)
     if found is not None:
@@ -167,18 +168,16 @@ def _package_folders(root: Root, package: str) -> list[tuple[str, ...]]:
 
 
 def _walk(
-    root: Root, parts: tuple[str, ...], location: str, real: str, problems: list[FileProblem]
+    parts: tuple[str, ...], shown: str, location: str, real: str, problems: list[FileProblem]
 ) -> Iterator[CodeFile]:
     """Give the files below a folder, sorted by the names on the way; links to folders are not followed."""
-    shown = str(PurePath(root.text, *parts))
     try:
         with os.scandir(location) as listing:
             entries = sorted(listing, key=lambda entry: entry.name)
     except OSError as error:
-        problems.append(FileProblem(path=shown, message=f"it cannot be read: {error.strerror}"))
+        problems.append(FileProblem(path=shown or ".", message=f"it cannot be read: {error.strerror}"))
         return
     names = {entry.name for entry in entries}
-    prefix = "" if shown == "." else os.path.join(shown, "")
     for entry in entries:
         name = entry.name
         if name.endswith(SOURCE) or (
@@ -188,12 +187,12 @@ def _walk(
             yield CodeFile(
                 parts=(*parts, name[: name.rindex(".")] + SOURCE),
                 path=os.path.realpath(entry.path) if is_link else os.path.join(real, name),
-                shown_path=f"{prefix}{name}",
+                shown_path=os.path.join(shown, name),
                 location=entry.path,
                 is_link=is_link,
             )
         if _is_folder(entry):
-            yield from _walk(root, (*parts, name), entry.path, os.path.join(real, name), problems)
+            yield from _walk((*parts, name), os.path.join(shown, name), entry.path, os.path.join(real, name), problems)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -17,14 +17,9 @@ def fingerprint(config: UsageConfig, signatures: Iterable[str]) -> str:
     It depends on the set of signatures, on what the configuration leaves out, and on the environment, since a collector
     that knows a fingerprint takes no functions for another environment. It does not depend on where the files lie.
     """
-    digest = hashlib.sha256()
     filters = [*_counted(config.packages), *_counted(config.exclude_packages), *_counted(config.decorators)]
     texts = [_FORM, config.environment, *filters, str(config.exclude_init), *sorted(set(signatures))]
-    for text in texts:
-        content = text.encode("utf-8", "surrogatepass")
-        digest.update(len(content).to_bytes(8, "big"))
-        digest.update(content)
-    return digest.hexdigest()
+    return hashlib.sha256("\0".join(texts).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def official_fingerprint(config: UsageConfig, signatures: Iterable[str]) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import stat
 import sys
 import tempfile
 from collections.abc import Iterable
@@ -75,15 +76,38 @@ class ScanCache:
         if not self._is_new:
             return
         self._is_new = False
-        folder = self._place.open()
-        if folder is not None:
-            with contextlib.suppress(OSError):
-                _write(str(folder), self._used)
+        folder = self._place.path()
+        with contextlib.suppress(OSError):
+            for place in (folder.parent, folder):
+                _make_private(str(place))
+            _write(str(folder), self._used)
+
+
+def _make_private(folder: str) -> None:
+    """Make a folder for its owner only, or see that it is one.
+
+    Raises:
+        OSError: it cannot be made, or others may write to it.
+    """
+    with contextlib.suppress(FileExistsError):
+        os.makedirs(folder, mode=0o700)
+    info = os.lstat(folder)
+    if not stat.S_ISDIR(info.st_mode):
+        raise NotADirectoryError(folder)
+    if not _is_own(info):
+        raise PermissionError(folder)
+
+
+def _is_own(info: os.stat_result) -> bool:
+    """Tell whether only this process's user may have written something."""
+    return os.name != "posix" or (info.st_uid == os.geteuid() and not info.st_mode & 0o077)
 
 
 def _load(path: str) -> dict[str, Parsed]:
     try:
-        with open(path, encoding="utf-8", errors="surrogatepass") as file:
+        with open(path, encoding="utf-8") as file:
+            if not _is_own(os.fstat(file.fileno())):
+                return {}
             form, files = json.load(file)
         if form != _FORM:
             return {}

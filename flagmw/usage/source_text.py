@@ -7,7 +7,9 @@ certain raises `Unclear`; the file is parsed then.
 
 from __future__ import annotations
 
+import bisect
 import re
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 
 _DEF = re.compile(rb"def(?<![A-Za-z0-9_]def)[\s\\]+[\w\x80-\xff]+[\s\\]*[(\[]")
@@ -22,7 +24,7 @@ _TEXT = re.compile(
 )
 _TYPE_ALIAS = re.compile(rb"type[ \t\\]+[\w\x80-\xff]+\s*[=\[]")
 _COMPOUND = re.compile(rb"(?:if|elif|else|for|while|with|try|except|finally|match|case|async\s+(?:for|with))\b")
-_LONG_FORMATTED = re.compile(rb"""[fF][rR]?(?:\"{3}|'{3})|[fF]\"{3}""")
+_LONG_FORMATTED = tuple(letter + quote for letter in (b"f", b"F", b"r", b"R") for quote in (b'"""', b"'''"))
 _CLOSERS = frozenset(b")]}")
 _COMMENT = ord("#")
 _WHITE = b" \t"
@@ -39,7 +41,7 @@ class SourceText:
         source: as in the file.
     """
 
-    __slots__ = ("_lines", "_source")
+    __slots__ = ("_has_long_formatted", "_lines", "_source")
 
     def __init__(self, source: bytes) -> None:
         if b"\r" in source:
@@ -48,6 +50,7 @@ class SourceText:
             source = source.replace(b"\f", b"")
         self._source = source
         self._lines = source.split(b"\n")
+        self._has_long_formatted: bool | None = None
 
     def holds(self, functions: int) -> bool:
         """Tell whether there are certainly no more functions in the text than this number.
@@ -135,6 +138,42 @@ class SourceText:
         if self.indent(line) != body_indent or not starts_statement or _COMPOUND.match(text):
             raise Unclear
 
+    def last_line_before(self, first_line: int, indent: int, around: Sequence[int]) -> int | None:
+        """Find where a function ends by the statement after it.
+
+        Args:
+            first_line: of the function.
+            indent: of its first line.
+            around: the lines that the code around it begins on, ascending.
+
+        Returns:
+            None where this does not tell.
+        """
+        lines = self._lines
+        is_header = lines[first_line - 1][indent : indent + 1] == b"@"
+        for at in range(bisect.bisect_right(around, first_line), len(around)):
+            line = around[at]
+            text = lines[line - 1]
+            bare = text.lstrip(_WHITE)
+            if len(text) - len(bare) > indent or bare[0] in _CLOSERS:
+                continue
+            if is_header:
+                # the other decorators, and the line with the word def
+                is_header = bare.startswith(b"@")
+                continue
+            return self._last_inside(first_line, indent, line)
+        return None
+
+    def _last_inside(self, first_line: int, indent: int, next_line: int) -> int | None:
+        """Go back from the statement after a function to its last line."""
+        for line in range(next_line - 1, first_line - 1, -1):
+            text = self._lines[line - 1]
+            bare = text.lstrip()
+            if bare and bare[0] != _COMMENT:
+                is_inside = len(text) - len(bare) > indent or line == first_line
+                return line if is_inside else None
+        return None
+
     def last_line(self, first_line: int, indent: int, code_line: int, starts: AbstractSet[int]) -> int:
         """Find where a function ends.
 
@@ -175,7 +214,9 @@ class SourceText:
 
         Code inside a formatted string begins on a line of its own, so that it takes more lines to see such a string.
         """
-        begins = first_line if _LONG_FORMATTED.search(self._source) else code_line
+        if self._has_long_formatted is None:
+            self._has_long_formatted = any(start in self._source for start in _LONG_FORMATTED)
+        begins = first_line if self._has_long_formatted else code_line
         text = b"\n".join(self._lines[begins - 1 : last])
         if text.count(b'"""') % 2 or text.count(b"'''") % 2 or text.endswith(b"\\"):
             return True
