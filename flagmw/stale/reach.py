@@ -24,7 +24,7 @@ from flagmw.usage.functions import CodeBase, Function
 from flagmw.usage.store import StoredFunction, StoredUsage
 
 _BASES = frozenset({"abc.ABC", "typing.Generic", "typing.Protocol"})
-_DYNAMIC = re.compile(r"\b(?:getattr|attrgetter|methodcaller)\s*\(")
+_DYNAMIC = re.compile(r"\b(?:getattr|attrgetter|methodcaller)\s*\([^\n]*(?:\n[^\n]*){0,2}(?:[+%]|\bf[\"']|format)")
 _PIECE = re.compile(r"\w{3,}|\w+_|_\w+")
 
 

@@ -62,7 +62,7 @@ class References:
     def __init__(self, code: Code) -> None:
         self._code = code
         self._mentions: dict[str, dict[str, list[tuple[int, int]]]] = {}
-        self._renamed: dict[str, set[str]] | None = None
+        self._renamed: dict[str, set[str]] = {}
 
     def mentions(self, module: Module, word: str) -> list[tuple[int, int]]:
         """Give the places, lines and columns, where a file uses a name, an attribute, or a text with that word."""
@@ -73,16 +73,11 @@ class References:
 
     def other_names(self, name: str) -> set[str]:
         """Give the names that files of the code base import something of this name as."""
-        if self._renamed is None:
-            self._renamed = {}
-            for file, text in self._code.python():
-                if file.is_test or not re.search(r"\bimport\b[^\n]*\bas\b|\bas\s+\w+\s*,?\s*\)?$", text, re.MULTILINE):
-                    continue
-                module = self._code.module_of(file)
-                for node in ast.walk(module.tree) if module is not None else ():
-                    if isinstance(node, ast.alias) and node.asname is not None and node.asname != node.name:
-                        self._renamed.setdefault(node.name.rpartition(".")[2], set()).add(node.asname)
-        return self._renamed.get(name, set())
+        if name not in self._renamed:
+            pattern = re.compile(rf"(?<!\w){re.escape(name)}\s+as\s+(\w+)")
+            texts = (text for file, text in self._code.python() if not file.is_test and name in text)
+            self._renamed[name] = {other for text in texts for other in pattern.findall(text)}
+        return self._renamed[name]
 
     def functions_in(self, module: Module, spans: list[Span]) -> Iterator[Defined]:
         """Give the functions of the code base that pieces of a file name."""

@@ -27,11 +27,11 @@ REQUIRE = "require_flag"
 MIXIN = "RequireFlagMixin"
 METHODS = CLEAR | UNCLEAR
 
+_UNCLEAR_NAMES = "|".join(sorted(UNCLEAR))
 _HINT = re.compile(
-    r"\b(?:variation|variation_detail|is_enabled|is_enabled_detail|require_flag|RequireFlagMixin|flag_key|flags|flagmw|flag_client|ifflag)\b|\{%-?\s*flag\s"
-)
-_CLIENT_HINT = re.compile(
-    r"\w*client\w*\s*\.\s*(?:boolean|string|integer|number|json|config|config_detail|all_variations)\b"
+    r"\b(?:variation|variation_detail|is_enabled|is_enabled_detail|all_variations|flagmw|flag_key|ifflag)\b"
+    r"|\brequire_flag\b|\bRequireFlagMixin\b|\{%-?\s*flag\s"
+    rf"|\.\s*(?:{_UNCLEAR_NAMES})\s*\(|\bflags\s*\.\s*(?:all|{_UNCLEAR_NAMES})\b"
 )
 
 
@@ -134,7 +134,7 @@ def find_call_sites(files: Iterable[SourceFile] | Code) -> CallSites:
 
 def may_have_sites(text: str) -> bool:
     """Tell whether it is worth while to parse a file."""
-    return _HINT.search(text) is not None or _CLIENT_HINT.search(text) is not None
+    return _HINT.search(text) is not None
 
 
 def sites_in_module(code: Code, module: Module) -> Iterator[Found]:
