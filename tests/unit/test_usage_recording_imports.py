@@ -78,6 +78,20 @@ class Proxy:
         self.loader.exec_module(module)
 
 
+class Disguised:
+    """A loader around another that passes for it, and has its attributes, as those of wrapt do."""
+
+    def __init__(self, loader: Any) -> None:
+        object.__setattr__(self, "_attributes_of", lambda: loader)
+
+    def __getattribute__(self, name: str) -> Any:
+        loader = object.__getattribute__(self, "_attributes_of")()
+        return object.__getattribute__(self, name) if name == "exec_module" else getattr(loader, name)
+
+    def exec_module(self, module: ModuleType) -> None:
+        object.__getattribute__(self, "_attributes_of")().exec_module(module)
+
+
 class Finder:
     """Finds modules of the watched package for a loader."""
 
@@ -125,7 +139,7 @@ def finders() -> Iterator[list[Any]]:
 # --- loaders -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("loader", [OwnLoader(), Bare(), Proxy], ids=["own", "bare", "proxy"])
+@pytest.mark.parametrize("loader", [OwnLoader(), Bare(), Proxy, Disguised], ids=["own", "bare", "proxy", "disguised"])
 def test_a_module_with_an_unusual_loader_is_watched_once_it_is_taken_or_executed(
     app: App, finders: list[Any], loader: Any
 ) -> None:
