@@ -49,6 +49,7 @@ class Publishing:
         self._ended = threading.Event()
         self._is_done = True
         self._has_just_finished = False
+        self._is_told = False
 
     # --- the thread -------------------------------------------------------------------------------------------
 
@@ -127,7 +128,7 @@ class Publishing:
         try:
             self._is_done = self.publisher.finish(self, max(self._deadline_s - now_s, 0.0))
         except ScanAbandoned:
-            logger.warning("this process leaves before its code base was read; what ran in it is not reported")
+            self._tell_what_is_lost()
             self._is_done = False
         except Exception:  # a publisher's defect must not keep a process from leaving
             logger.exception("the last publication of usage raised an error")
@@ -138,12 +139,19 @@ class Publishing:
 
     def finish_left(self, timeout_s: float) -> None:
         """Make the last publication in the calling thread, unless the thread does it or has just done it."""
-        if self.is_running:
+        if self.is_running:  # it was not ready in time
+            if self._known.code_base is None:
+                self._tell_what_is_lost()
             return
         if self._has_just_finished:
             self._has_just_finished = False
         else:
             self.finish(timeout_s)
+
+    def _tell_what_is_lost(self) -> None:
+        if not self._is_told:
+            self._is_told = True
+            logger.warning("this process leaves before its code base was read; what ran in it is not reported")
 
     # --- what the publisher works with ------------------------------------------------------------------------
 

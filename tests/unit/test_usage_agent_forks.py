@@ -29,7 +29,7 @@ FOLDER = os.path.dirname(os.path.abspath(__file__))
 INTERVAL_S = float(os.environ.get("INTERVAL_S", "60"))
 agent = Agent(UsageConfig(
     packages=("shop",), codebase=(FOLDER,), app_name="shop", store=FOLDER + "/usage.db", store_interval_s=INTERVAL_S,
-    exit_timeout_s=10.0,
+    exit_timeout_s=float(os.environ.get("EXIT_S", "10")),
 ))
 
 def until(condition, timeout_s=20.0):
@@ -128,6 +128,52 @@ def test_a_process_that_cannot_write_ends_in_time(program: Program) -> None:
     (program.folder / "usage.db").mkdir()
     script = "logging.disable()\nagent.start()\nfrom shop import views\nviews.f1()\nprint(json.dumps(1))\n"
     assert program.run(f"import logging\n{script}") == 1
+
+
+def test_a_process_whose_store_is_locked_leaves_within_its_time(program: Program) -> None:
+    took_s = program.run(
+        """
+        import logging, sqlite3
+        logging.disable()
+        agent.start()
+        from shop import views
+        until(published)
+        views.f1()
+        other = sqlite3.connect(FOLDER + "/usage.db", isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        began_s = time.monotonic()
+        hooks.leave()
+        hooks.leave()
+        print(json.dumps(time.monotonic() - began_s))
+        """,
+        EXIT_S="0.6",
+    )
+    assert 0.5 < took_s < 2.5
+
+
+def test_a_process_whose_code_base_is_large_leaves_within_its_time_and_says_so_once(program: Program) -> None:
+    for number in range(400):
+        (program.folder / "shop" / f"large{number}.py").write_text(VIEWS * 20)
+    took_s, told = program.run(
+        """
+        import logging
+        told = []
+        handler = logging.Handler()
+        handler.emit = lambda record: told.append(record.getMessage())
+        logging.getLogger("flagmw").addHandler(handler)
+        agent.start()
+        from shop import views
+        views.f1()
+        began_s = time.monotonic()
+        hooks.leave()
+        took_s = time.monotonic() - began_s
+        hooks.leave()
+        print(json.dumps([took_s, told]))
+        """,
+        EXIT_S="0.05",
+    )
+    assert took_s < 1.5
+    assert told == ["this process leaves before its code base was read; what ran in it is not reported"]
 
 
 # --- forks ----------------------------------------------------------------------------------------------------
