@@ -44,7 +44,7 @@ class ProbedCode:
         """Be one of those that share probes."""
         if self.problem is None and not self._is_on:
             self._is_on = True
-            _on.add(self)
+            _on.append(weakref.ref(self))
 
     def watch(self, code: CodeType, path: str) -> CodeType:
         """Watch the functions of a code object from now on.
@@ -104,8 +104,8 @@ class ProbedCode:
             return
         self._left = self.take()
         self._is_on = False
-        _on.discard(self)
-        others = list(_on)
+        others = _others(self)
+        _on.remove(weakref.ref(self))
         for probe in self._probes:
             if not any(other.has(probe) for other in others):
                 probe.disarm()
@@ -125,12 +125,16 @@ class ProbedCode:
 
     def _share(self, hit: Iterable[Probe]) -> None:
         """Tell the others what was hit, before it is armed for all."""
-        for other in _on:
-            if other is not self:
-                other.tell(hit)
+        for other in _others(self):
+            other.tell(hit)
 
 
-_on: weakref.WeakSet[ProbedCode] = weakref.WeakSet()
+_on: list[weakref.ref[ProbedCode]] = []
+
+
+def _others(one: ProbedCode) -> list[ProbedCode]:
+    """Give those that share probes with one."""
+    return [other for reference in list(_on) if (other := reference()) is not None and other is not one]
 
 
 class _Replacing:

@@ -109,7 +109,7 @@ class CodeRecorder:
             self._is_on = True
             self._imports.install()
             # Whoever started us, an app's factory for one, is running, and may never be called again.
-            self._on_stack = [Seen(path, *name_of(code)) for code, path in self._look().on_stack if is_function(code)]
+            self._on_stack += [Seen(path, *name_of(code)) for code, path in self._look().on_stack if is_function(code)]
         except Exception:  # the application goes on without
             logger.exception("the usage agent cannot watch all functions that exist")
 
@@ -171,8 +171,10 @@ class CodeRecorder:
         """Look for modules that came in by ways that are not seen, and see to it that imports are."""
         try:
             self._imports.install()  # whoever puts an old list of finders back takes ours away
-            if self._unknown_paths():
+            unknown = self._unknown_paths()
+            if unknown:
                 self._look()
+                self._paths.update(unknown)
             while self._loaded_again:
                 self._code.drop_dead(self._loaded_again.pop())
         except Exception as error:  # what was hit is taken all the same
