@@ -83,7 +83,7 @@ def _report(make_output: MakeOutput) -> click.Command:
 
     def run(*, html: str | None, as_json: bool, depth: str, **options: Any) -> None:
         levels = _depth(depth)
-        with _told(make_output):
+        with _told(make_output), _waiting():
             report = _gathered(**options)
             if html is not None:
                 _write_page(report, html)
@@ -158,10 +158,19 @@ def _show(report: Report, make_output: MakeOutput, depth: int | None) -> None:
         terminal.tree_lines(report, depth) if report.tree.total.functions else (),
         terminal.flag_lines(report),
     )
+    guides = {} if _has_lines() else terminal.PLAIN_GUIDES
     for part in parts:
         for line in part:
-            output.line(*line)
+            output.line(*((text.translate(guides), style) for text, style in line))
         output.line(("", ""))
+
+
+def _has_lines() -> bool:
+    try:
+        "└├─│…".encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _write_page(report: Report, html: str) -> None:
@@ -185,7 +194,7 @@ def _check(make_output: MakeOutput) -> click.Command:
         limits = {verdict: options.pop(f"max_{verdict}") for verdict in CHECKED}
         if all(limit is None for limit in limits.values()):
             raise click.UsageError("nothing to check: give --max-stale 0, for example")
-        with _told(make_output):
+        with _told(make_output), _waiting():
             report = _gathered(**options)
             if report.flags_problem is not None:
                 raise ConfigError(report.flags_problem)
@@ -283,19 +292,38 @@ def _scan(make_output: MakeOutput) -> click.Command:
 @contextmanager
 def _progress() -> Iterator[Callable[[int, int], None] | None]:
     """Show a bar on standard error while a person looks at it."""
-    if not sys.stderr.isatty():
+    console = _console()
+    if console is None:
         yield None
         return
-    try:
-        from rich.console import Console  # noqa: PLC0415  # see the module's docstring
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415
-    except ImportError:
-        yield None
-        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415  # as above
+
     columns = (TextColumn("Reading the code base"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(file=sys.stderr), transient=True) as progress:
+    with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("scan", total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+@contextmanager
+def _waiting() -> Iterator[None]:
+    """Show on standard error that something is being done, while a person looks at it."""
+    console = _console()
+    if console is None:
+        yield
+        return
+    with console.status("Reading the store and the code base"):
+        yield
+
+
+def _console() -> Any:
+    """Give what rich draws with on standard error; None without rich, or when it is no terminal."""
+    if not sys.stderr.isatty():
+        return None
+    try:
+        from rich.console import Console  # noqa: PLC0415  # see the module's docstring
+    except ImportError:
+        return None
+    return Console(file=sys.stderr)
 
 
 # --- what the commands share --------------------------------------------------------------------------------------

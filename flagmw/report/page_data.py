@@ -28,7 +28,7 @@ def page_data(report: Report) -> dict[str, Any]:
     return {
         "title": title_of(report),
         "about": _about(report),
-        "notes": list(report.notes),
+        "notes": [*_chosen(report), *report.notes],
         "made_at": round(report.made_at),
         "age_names": {age.value: report.limits.named(age) for age in Age},
         **_code(report),
@@ -40,6 +40,13 @@ def page_data(report: Report) -> dict[str, Any]:
 def title_of(report: Report) -> str:
     """Name the report."""
     return ", ".join(report.app_names) or "Nothing was watched yet"
+
+
+def _chosen(report: Report) -> list[str]:
+    shown = report.tree.total.functions
+    return (
+        [f"{shown:,} of {report.total:,} functions are shown: the others were left out"] if shown < report.total else []
+    )
 
 
 def _code(report: Report) -> dict[str, Any]:

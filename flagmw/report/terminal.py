@@ -23,6 +23,10 @@ DEFAULT_DEPTH = 3
 """Packages, modules and classes below each other; deeper ones are summed up in those."""
 
 
+PLAIN_GUIDES = str.maketrans({"└": "`", "├": "|", "─": "-", "│": "|", "…": "..."})
+"""For terminals whose encoding has no lines."""
+
+
 def tree_lines(report: Report, depth: int | None = DEFAULT_DEPTH) -> Iterator[Line]:
     """Give the tree: packages, modules and classes down to a depth, and the functions of what is not cut off.
 
@@ -126,7 +130,7 @@ def flag_lines(report: Report) -> Iterator[Line]:
             (f"  {flag.verdict:<8}", VERDICT_STYLES.get(flag.verdict, "")),
             (f"  {_last_call(flag.last_at, report):<12}", ""),
             (f"  {_count(len(flag.sites), 'place'):<8}", "" if flag.sites else "dim"),
-            (f"  {', '.join(f'{given.shown} {given.count} times' for given in flag.given) or '-'}", ""),
+            (f"  {', '.join(f'{given.shown} ({given.count})' for given in flag.given) or '-'}", ""),
         ]
     for flag in report.flags:
         if flag.removal is not None:

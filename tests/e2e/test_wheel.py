@@ -63,6 +63,13 @@ def test_the_wheel_holds_core_and_adapters_and_nothing_else(wheel: Path) -> None
     assert not [name for name in names if name.endswith((".pyc", ".md")) and ".dist-info" not in name]
 
 
+def test_the_wheel_holds_all_parts_of_the_reports_page(wheel: Path) -> None:
+    assets = ROOT / "flagmw" / "report" / "assets"
+    parts = {str(path.relative_to(ROOT)) for path in assets.iterdir()}
+    assert parts
+    assert parts <= set(zipfile.ZipFile(wheel).namelist())
+
+
 def test_the_wheel_alone_imports_lightly_and_serves_flags(wheel: Path, tmp_path: Path) -> None:
     environment = tmp_path / "venv"
     venv.create(environment, with_pip=True)

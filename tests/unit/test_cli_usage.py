@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import re
 import subprocess
 import sys
@@ -98,6 +99,19 @@ def publish(ago_d: float, ran: Iterable[str], evaluated: Iterable[str] = ("new-t
     process = ProcessIdentity(uuid=f"p{ago_d}", pid=1, hostname="h", started_at=at)
     publisher = StorePublisher(config, process, [counts], scanned_at=lambda: at)
     assert publisher.finish(Turn(config, at, frozenset(ran)), 10.0)
+
+
+def read_all(descriptor: int) -> str:
+    """Read what was written to a terminal, until nobody has it open."""
+    parts = []
+    try:
+        while part := os.read(descriptor, 65_536):
+            parts.append(part)
+    except OSError:  # so Linux says that the other end is closed
+        pass
+    finally:
+        os.close(descriptor)
+    return b"".join(parts).decode("utf-8", "replace")
 
 
 @pytest.fixture
@@ -282,6 +296,25 @@ def test_an_unreadable_source_is_noted(lived: Path, run: Run) -> None:
 def test_names_that_steer_a_terminal_are_shown_harmlessly(lived: Path, run: Run) -> None:
     (lived / "app" / "views.py").write_text(VIEWS.replace("serach", "\\x1b[31m"))
     assert "\x1b" not in run("report").out
+
+
+@pytest.mark.parametrize(("encoding", "branch"), [("utf-8", "└─ app"), ("ascii", "`- app")])
+def test_a_terminal_gets_a_tree_in_its_own_encoding(lived: Path, encoding: str, branch: str) -> None:
+    environment = {**os.environ, "PYTHONIOENCODING": encoding, "TERM": "dumb", "NO_COLOR": "1", "COLUMNS": "200"}
+    primary, secondary = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-c", "from flagmw.cli import main; main(['usage', 'report'])"],
+        cwd=lived,
+        env=environment,
+        stdout=secondary,
+        stderr=subprocess.DEVNULL,
+        stdin=subprocess.DEVNULL,
+    ) as process:
+        os.close(secondary)
+        told = read_all(primary)
+        assert process.wait(60) == 0
+    assert branch in told
+    assert "new-total gives true to everybody for 40 d; 4 lines go with it" in told
 
 
 # --- check ------------------------------------------------------------------------------------------------------
