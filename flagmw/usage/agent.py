@@ -10,7 +10,7 @@ from flagmw.errors import ConfigError
 from flagmw.usage.agent_status import AgentStatus
 from flagmw.usage.config import UsageConfig
 from flagmw.usage.seams import Companion
-from flagmw.usage.watch import Watch, forget, watch_for
+from flagmw.usage.watch import Watch, forget, remember, watch_for
 
 logger = logging.getLogger("flagmw")
 
@@ -47,6 +47,7 @@ class Agent:
             watch = self._watch or watch_for(self._config)
             self._watch = watch
             watch.join(self, self._companions)
+            remember(self._config, watch)
         except Exception:  # the application starts without its agent
             logger.exception("starting the usage agent raised an error")
 

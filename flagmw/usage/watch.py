@@ -137,6 +137,7 @@ class Watch:
         hooks.install()
         started_at = time.time()
         self._problems.clear()
+        self._recorder = None
         with self._telling("preparing to read the code base"):
             self._known.prepare()
         module: Any = import_optional("flagmw.usage.recording")
@@ -158,8 +159,11 @@ class Watch:
         return present
 
     def _fill(self, present: _Present, publishers: Sequence[Publisher]) -> None:
+        """Give each publisher its place, unless the one of before is still at work."""
+        running = {number: one for number, one in enumerate(present.publishings) if one.is_running}
         present.publishings = [
-            Publishing(publisher, number, present.ledger, self._known) for number, publisher in enumerate(publishers)
+            running.get(number) or Publishing(publisher, number, present.ledger, self._known)
+            for number, publisher in enumerate(publishers)
         ]
 
     def _make_publishers(self, identity: ProcessIdentity, bequest: Bequest | None = None) -> list[Publisher]:
@@ -222,8 +226,6 @@ class Watch:
         if hooks.forks_blindly():
             return
         if anew and self.settled_pid == os.getpid() and any(not one.is_running for one in present.publishings):
-            for publishing in present.publishings:
-                publishing.ask_to_stop(0.0)
             self._fill(present, self._make_publishers(present.identity))
         try:
             started = [publishing.start() for publishing in present.publishings]
@@ -346,6 +348,11 @@ _watches: dict[UsageConfig, Watch] = {}
 def watch_for(config: UsageConfig) -> Watch:
     """Give the watch of a configuration; one for all who have the same."""
     return _watches.setdefault(config, Watch(config))
+
+
+def remember(config: UsageConfig, watch: Watch) -> None:
+    """Keep a watch that somebody holds, should another one have let go of it just now."""
+    _watches.setdefault(config, watch)
 
 
 def forget(config: UsageConfig, watch: Watch) -> None:
