@@ -115,10 +115,15 @@ class _CheckedWalk:
             last = max(last, line)
         return last
 
+    def _chain_at(self, chain: str, indent: int, body_indent: int) -> str:
+        """Give the chain of what begins at a column; what stands under a statement in a class body has none."""
+        if indent < body_indent:
+            raise Unclear
+        return chain if body_indent in {-1, indent} else ""
+
     def _class(self, code: CodeType, chain: str, body_indent: int) -> int:
         first_line = code.co_firstlineno
-        if body_indent >= 0 and self._text.indent(first_line) != body_indent:
-            raise Unclear
+        chain = self._chain_at(chain, self._text.indent(first_line), body_indent)
         name = code.co_name
         lines = _code_lines(code)
         if not any(type(constant) is CodeType for constant in code.co_consts):
@@ -130,8 +135,7 @@ class _CheckedWalk:
     def _function(self, code: CodeType, chain: str, body_indent: int, around: Sequence[int]) -> int:
         first_line = code.co_firstlineno
         indent = self._text.indent(first_line)
-        if 0 <= body_indent != indent:
-            raise Unclear
+        chain = self._chain_at(chain, indent, body_indent)
         inside = self._children(code, "")
         last = self._text.last_line_before(first_line, indent, around) if around else None
         if last is None:
