@@ -13,7 +13,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from importlib.machinery import ExtensionFileLoader, ModuleSpec, SourceFileLoader
+from importlib.machinery import ModuleSpec, SourceFileLoader
 from types import CodeType, FunctionType, ModuleType
 from typing import Any, TypeVar
 
@@ -112,8 +112,6 @@ class ImportWatch:
         attributes = getattr(loader, "__dict__", None)
         # A class, an instance with slots, or a proxy, whose attributes are another's.
         if type(attributes) is not dict or loader.__class__ is not type(loader):
-            return
-        if isinstance(loader, ExtensionFileLoader):  # has no code of Python's
             return
         for through in (_CodeThrough, _ModuleThrough):
             method = through.method_name

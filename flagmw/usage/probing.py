@@ -37,6 +37,7 @@ class ProbedCode:
         self._is_on = False
         self._paths: dict[int, str] = {}
         self._probes: list[Probe] = []
+        self._codes: set[int] = set()
         self._told: dict[int, Probe] = {}
         self._left: list[tuple[CodeType, str]] = []
 
@@ -61,6 +62,7 @@ class ProbedCode:
                 self._share([probe] if probe.was_hit else [])
                 probe.arm()
                 self._probes.append(probe)
+                self._codes.add(id(probe.code))
         return rewritten.code
 
     def watch_live(self, live: LiveCode) -> bool:
@@ -72,7 +74,7 @@ class ProbedCode:
         found = _Replacing(self)
         for code, path in live.running():
             found.replace_constants(code, path)
-        found.replace_codes(live.functions)
+        found.replace_codes([one for one in live.functions if id(one[0].__code__) not in self._codes])
         return found.has_replaced and len(sys._current_frames()) > 1  # noqa: SLF001  # documented; counts threads
 
     def drop_dead(self, path: str) -> None:
@@ -110,6 +112,7 @@ class ProbedCode:
             if not any(other.has(probe) for other in others):
                 probe.disarm()
         self._probes.clear()
+        self._codes.clear()
         self._paths.clear()
 
     def has(self, probe: Probe) -> bool:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Iterator
+from importlib.machinery import EXTENSION_SUFFIXES
 
 from flagmw.usage.config import UsageConfig
 
 OURS = "flagmw"
 _WILDCARDS = frozenset("*?[")
+_NOT_PYTHON = tuple(EXTENSION_SUFFIXES)
 
 
 class Scope:
@@ -35,7 +37,7 @@ class Scope:
             origin: the file it was, or will be, loaded from; inside an archive it begins with the archive's path.
 
         Returns:
-            The file with its links resolved; None when it is not watched.
+            The file with its links resolved; None when it is not watched, or has no code of Python's.
         """
         if not self._takes_ours and _is_ours(module_name.split(".", 1)[0]):
             return None
@@ -45,6 +47,8 @@ class Scope:
             return self._known.setdefault(origin, self._find(origin))
 
     def _find(self, origin: str) -> str | None:
+        if origin.endswith(_NOT_PYTHON):
+            return None
         path = os.path.realpath(origin)
         folder, name = os.path.split(os.path.abspath(origin))
         spellings = {path, os.path.join(folder, name), os.path.join(os.path.realpath(folder), name)}

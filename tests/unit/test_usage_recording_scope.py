@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from types import CodeType
 from typing import Any
@@ -101,6 +102,10 @@ def test_links_lead_to_one_path(through: str) -> None:
 def test_a_file_in_an_archive_is_known_below_the_archive() -> None:
     found = scope("app", codebase=("bundle.zip",)).path_of("app.m", os.path.abspath("bundle.zip/app/m.py"))
     assert found == os.path.realpath("bundle.zip") + "/app/m.py"
+
+
+def test_a_module_that_is_not_pythons_is_not_watched() -> None:
+    assert not takes(scope("app"), "app/fast" + EXTENSION_SUFFIXES[0])
 
 
 @pytest.mark.parametrize(
