@@ -169,9 +169,9 @@ class _Reader:
             last = call.func.id if isinstance(call.func, ast.Name) else call.func.attr
             if last == "as_view":
                 return self._as_view(call)
-            own = self._receivers.own_name(call.func)
-            if own == REQUIRE or (last == REQUIRE and own is None):
-                return self._required(call, is_certain=own == REQUIRE)
+            imported = self._module.imported(call.func)
+            if last == REQUIRE or (imported is not None and imported.name == REQUIRE):
+                return self._required(call, is_certain=self._receivers.own_name(call.func) == REQUIRE)
         return None
 
     def reference(self, attribute: ast.Attribute) -> Found | None:
