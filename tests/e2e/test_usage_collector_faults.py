@@ -23,6 +23,8 @@ from tests.unit.network_support import TLS_FOLDER, Peer, RawServer
 
 MINUTE_S = 60.0
 HOUR_S = 3600.0
+PATIENCE_S = 15.0
+"""Far below the timeouts that must not be waited for, and long enough for a busy machine."""
 
 
 @pytest.fixture
@@ -78,7 +80,7 @@ def drip(peer: Peer) -> None:
 def test_a_server_that_is_no_collector_costs_no_more_than_its_time(app: App, serve: Callable[[Peer], Any]) -> None:
     with RawServer(serve) as server:
         publisher = publisher_for(f"http://{server.peer}", http_connect_timeout_s=0.3, http_read_timeout_s=0.3)
-        assert took(publisher, app) < 3.0
+        assert took(publisher, app) < PATIENCE_S
         assert publisher.problem is not None
 
 
@@ -88,7 +90,7 @@ def test_a_port_that_takes_no_grpc_costs_no_more_than_its_time(app: App, serve: 
         right, collector.grpc_port = collector.grpc_port, bad.port
         publisher = publisher_for(collector.url, http_connect_timeout_s=0.3, http_read_timeout_s=0.3)
         ran = app.call("index")
-        assert took(publisher, app) < 3.0
+        assert took(publisher, app) < PATIENCE_S
         assert publisher.problem is not None
         collector.grpc_port = right
         go_on(publisher, app, until=lambda: collector.invoked("shop"))
@@ -98,7 +100,7 @@ def test_a_port_that_takes_no_grpc_costs_no_more_than_its_time(app: App, serve: 
 def test_a_host_that_takes_no_connection_costs_no_more_than_its_time(app: App) -> None:
     with BlackHole() as hole:
         publisher = publisher_for(hole.url, http_connect_timeout_s=0.3, http_read_timeout_s=0.3)
-        assert took(publisher, app) < 3.0
+        assert took(publisher, app) < PATIENCE_S
         assert "did not let us connect" in str(publisher.problem)
 
 
@@ -107,7 +109,7 @@ def test_a_collector_that_takes_calls_and_never_answers_costs_no_more_than_its_t
 ) -> None:
     collector.fail(POLL, Failure(code=None, delay_s=60.0))
     publisher = publisher_for(collector.url, http_read_timeout_s=0.3)
-    assert took(publisher, app) < 3.0
+    assert took(publisher, app) < PATIENCE_S
     assert "did not answer in time" in str(publisher.problem)
 
 
