@@ -66,6 +66,12 @@ class _Finder:
 
     def _read(self, expression: ast.expr) -> Known | None:
         if isinstance(expression, ast.Call):
+            match expression:
+                case ast.Call(func=ast.Name(id="bool") as name, args=[inner], keywords=[]):
+                    is_built_in = self._module.scope_of(name).resolve("bool") is None
+                    return self._evaluator.truth(inner) if is_built_in else None
+                case _:
+                    pass
             site = self._sites.get(id(expression))
             return converted(site.method, self._value) if site is not None and site.method != REQUIRE else None
         if not isinstance(expression, ast.Name):
@@ -264,7 +270,7 @@ class _Finder:
         methods = [each for each in owner.body if isinstance(each, (ast.FunctionDef, ast.AsyncFunctionDef))]
         if any(each.name in ("dispatch", "as_view", "setup", "__getattribute__", "__init__") for each in methods):
             return []
-        if self._code.is_subclassed(owner.name) or self._code.is_keyword("flag_key"):
+        if self._code.is_subclassed(owner.name) or self._code.is_made(owner.name) or self._code.is_keyword("flag_key"):
             return []
         return [each for each in methods if each.name in _HANDLERS and not each.decorator_list]
 

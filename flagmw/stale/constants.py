@@ -53,8 +53,8 @@ def _named(code: Code, module: Module, name: ast.Name, steps: int) -> Constant |
     if found is None or steps <= 0:
         return None
     scope, binding = found
-    if scope.kind is ScopeKind.CLASS or isinstance(binding.node, ast.withitem):
-        return None
+    if scope.kind is ScopeKind.CLASS or isinstance(binding.node, ast.withitem) or "*" in scope.bindings:
+        return None  # `from x import *` may bind it, too
     if binding.value is not None:
         return _literal(binding.value)
     imported = module.import_at(binding.node)
@@ -78,7 +78,7 @@ def _of_import(code: Code, imported: Imported, steps: int) -> Constant | None:
     if module is None:
         return None
     binding = module.scopes.module.only(imported.name)
-    if binding is None:
+    if binding is None or "*" in module.scopes.module.bindings:
         return None
     if binding.value is not None:
         return _literal(binding.value)

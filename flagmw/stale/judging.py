@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -150,8 +150,8 @@ def _assigned(sites: CallSites, flags: Collection[str]) -> tuple[dict[str, list[
             by_flag.setdefault(site.flag_key, []).append(site)
             continue
         meant = short.get(site.flag_key, ())
-        for flag in meant:
-            by_flag.setdefault(flag, []).append(site)
+        for flag in meant:  # which of the kinds is meant, if any of these, is the service's own rule
+            by_flag.setdefault(flag, []).append(replace(site, is_certain=False))
         if not meant:
             left.setdefault(site.flag_key, []).append(site)
     return by_flag, {
@@ -251,7 +251,7 @@ class _Judging:
             notes.append("it is evaluated, so some code reads it that was not found")
         uncertain = sum(not site.is_certain for site in sites)
         if uncertain:
-            notes.append(f"{uncertain} of its places may belong to another library")
+            notes.append(f"{uncertain} of its places may be for something else")
         missed = sum(count.count for count in counts if not _is_variation(count) and count.last_at >= self._from)
         if missed and status in (FlagStatus.SETTLED, FlagStatus.STALE):
             notes.append(f"{missed} evaluations gave the caller's default instead")

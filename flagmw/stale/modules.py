@@ -145,6 +145,7 @@ class Code:
         self._modules: dict[str, Module | None] = {}
         self._problems: dict[str, FileProblem] = {}
         self._named: dict[str, SourceFile | None] = {}
+        self._assigned: dict[str, bool] = {}
         for file in self.files:
             if file.kind is FileKind.PYTHON:
                 # Two files of one dotted name, in two folders: nobody knows which is imported.
@@ -196,11 +197,18 @@ class Code:
 
     def is_assigned_from_outside(self, name: str) -> bool:
         """Tell whether some file assigns an attribute of this name: `module.NAME = ...`."""
+        if name in self._assigned:
+            return self._assigned[name]
         word = re.escape(name)
         pattern = re.compile(
             rf"\.{word}\s*(?:=(?!=)|:[^=\n]*=)|\bsetattr\([^)]*[\"']{word}[\"']|\bglobal\b.*\b{word}\b"
         )
-        return self._any_python(name, pattern)
+        self._assigned[name] = self._any_python(name, pattern)
+        return self._assigned[name]
+
+    def is_made(self, name: str) -> bool:
+        """Tell whether something of this name is called, other than the definition of a class."""
+        return self._any_python(name, re.compile(rf"(?<!class )(?<!\w){re.escape(name)}\s*\("))
 
     def is_subclassed(self, name: str) -> bool:
         """Tell whether some class names another among its bases."""

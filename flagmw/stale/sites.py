@@ -251,7 +251,9 @@ class _Reader:
         constant = constant_of(self._code, self._module, expression) if expression is not None else None
         if constant is None or isinstance(constant.value, bool) or not isinstance(constant.value, (str, int)):
             return None, True
-        return str(constant.value), constant.is_sure
+        name = expression.id if isinstance(expression, ast.Name) else getattr(expression, "attr", "")
+        is_sure = constant.is_sure and not (name and self._code.is_assigned_from_outside(name))
+        return str(constant.value), is_sure
 
     def _found(
         self,

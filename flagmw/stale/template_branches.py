@@ -39,6 +39,7 @@ class _Finder:
         self._key = flag_key
         self._value = value
         self._gone: list[tuple[int, int]] = []
+        self._names = {clause.tag.start: block.name for block in template.blocks for clause in block.clauses}
 
     def find(self) -> None:
         for block in self._template.blocks:
@@ -94,7 +95,8 @@ class _Finder:
     def _evaluator(self, user: Tag) -> Evaluator:
         def read(expression: ast.expr) -> Known | None:
             if isinstance(expression, ast.Name):
-                if expression.id in _LITERALS:
+                # `true` is a literal of Jinja's; to Django it is a variable.
+                if expression.id in _LITERALS and (expression.id.istitle() or not self._template.libraries):
                     return Known(value=_LITERALS[expression.id], by_flag=False)
                 return self._variable(expression.id, user)
             return self._call(expression)
@@ -121,6 +123,8 @@ class _Finder:
         for tag in self._template.tags:
             if tag.start >= user.start or tag.around != user.around[: len(tag.around)]:
                 continue
+            if not self._is_seen(tag, user):
+                continue
             words = words_of(tag.rest)
             if tag.name == "flag" and words[-2:] == ["as", name] and key_of(tag) == self._key:
                 known = converted("flag", self._value) if LIBRARY in self._template.libraries else None
@@ -131,6 +135,14 @@ class _Finder:
                 continue
             return known if known is not None and not isinstance(known.value, (dict, list)) else None
         return None
+
+    def _is_seen(self, tag: Tag, user: Tag) -> bool:
+        """Tell whether what a tag sets is there where it is used: a block may be rendered without what is around it."""
+        between = {self._names.get(start, "") for start in user.around[len(tag.around) :]}
+        if between & {"macro", "call"}:
+            return False
+        is_child = any(other.name == "extends" for other in self._template.tags)
+        return "block" not in between or (not is_child and not tag.around)
 
     def _is_unneeded(self, tag: Tag) -> bool:
         name = words_of(tag.rest)[-1]

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 _TOKEN = re.compile(r"\{%[-+]?(?P<tag>.*?)[-+]?%\}|\{\{[-+]?(?P<print>.*?)[-+]?\}\}|\{#.*?#\}", re.DOTALL)
 _SILENT = {"comment": "endcomment", "raw": "endraw", "verbatim": "endverbatim"}
+_NAME = re.compile(r"\w*")
 _BRANCHES = ("else", "elif", "elseif", "empty", "plural", "pluralize")
 _BINDS = re.compile(r"\bas\s+(\w+)\s*$|\bas\s+(\w+)\b")
 
@@ -152,8 +153,9 @@ def _tags(text: str) -> Iterator[Tag]:
     for match in _TOKEN.finditer(text):
         printed, content = match["print"], match["tag"]
         if content is not None:
-            name, _, rest = content.strip().partition(" ")
-            name = name.strip()
+            content = content.strip()
+            name = content[: _NAME.match(content).end()]  # type: ignore[union-attr]  # it matches anything
+            rest = content[len(name) :]
             if silent is not None:
                 silent = None if name == silent else silent
                 continue

@@ -51,8 +51,6 @@ class Evaluator:
     def value(self, expression: ast.expr) -> Known | None:
         """Give an expression's value, None when it is not known."""
         match expression:
-            case ast.Call(func=ast.Name(id="bool"), args=[inner], keywords=[]):
-                return self._read(expression) or self.truth(inner)
             case ast.Call() | ast.Name():
                 return self._read(expression)
             case ast.NamedExpr(value=inner):

@@ -180,13 +180,14 @@ def test_places_that_may_be_another_librarys_make_no_unknown_flag(other: CallSit
 def test_uncertain_places_keep_a_flag_from_being_unused() -> None:
     found = verdict(STEADY, [site(is_certain=False)], {"k"})
     assert found.status is FlagStatus.STALE
-    assert any("another library" in note for note in found.notes)
+    assert any("something else" in note for note in found.notes)
 
 
 def test_a_number_stands_for_all_flags_that_have_it() -> None:
     history = FlagHistory(watched_since=NOW - 90 * DAY_S)
     found = judge(CallSites(sites=(site("7"),)), history, {"ab_test/7", "feature_flag/7", "feature_flag/8"}, NOW)
     assert {one.flag_key: len(one.sites) for one in found} == {"ab_test/7": 1, "feature_flag/7": 1, "feature_flag/8": 0}
+    assert not any(one.is_certain for each in found for one in each.sites)
 
 
 def test_counts_are_summed_over_days() -> None:

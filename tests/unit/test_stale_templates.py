@@ -34,6 +34,8 @@ DJANGO = {
         "{% else %}\nm4\n{% endif %}\n"
     ),
     "comment": '{% load flags %}\n{% comment %}\n{% ifflag "k" %}\n{% endcomment %}\n{% ifflag "k" %}\nm1\n{% endifflag %}\nm2\n',
+    "child": '{% extends base %}{% load flags %}\n{% flag "k" as x %}\n{% block b %}\n{% if x %}\nm1\n{% else %}\nm2\n{% endif %}\n{% endblock %}\n',
+    "lower": '{% load flags %}\n{% flag "k" as x %}\n{% if x == true %}\nm1\n{% else %}\nm2\n{% endif %}\n',
     "filtered": '{% load flags %}\n{% flag "k" as x %}\n{% if x|default:one %}\nm1\n{% else %}\nm2\n{% endif %}\n',
 }
 JINJA = {
@@ -58,6 +60,10 @@ JINJA = {
     "shadowed": '{% set flags = other %}\n{% if flags.is_enabled("k") %}\nm1\n{% else %}\nm2\n{% endif %}\n',
     "inline": '{{ "m1" if flags.variation("k") else "m2" }}\n',
     "test": '{% if flags.variation("k") is string %}\nm1\n{% else %}\nm2\n{% endif %}\n',
+    "unseen": '{% for i in two %}\n{% set y = flags.variation("k") %}\n{% block b %}\n{% if y %}\nm1\n{% else %}\nm2\n{% endif %}\n{% endblock %}\n{% endfor %}\n',
+    "top": '{% set y = flags.variation("k") %}\n{% block b %}\n{% if y %}\nm1\n{% else %}\nm2\n{% endif %}\n{% endblock %}\n',
+    "call": '{% macro f() %}\n{{ caller(one) }}\n{% endmacro %}\n{% set x = flags.variation("k") %}\n{% call(x) f() %}\n{% if x %}\nm1\n{% else %}\nm2\n{% endif %}\n{% endcall %}\n',
+    "tight": '{%if(flags.variation("k"))%}\nm1\n{%else%}\nm2\n{%endif%}\n',
     "not equal": '{% if not flags.variation("k") == "a" %}\nm1\n{% else %}\nm2\n{% endif %}\n',
 }
 VALUES = (True, False, "a", "b", "", 3)
@@ -86,7 +92,10 @@ class Answers(Flags):
 def in_django(text: str, value: Any, one: bool) -> str:
     request = type("Request", (), {"flags": Answers(value)})()
     engine = Engine(libraries={"flags": "flagmw_django.templatetags.flags"})
-    return engine.from_string(text).render(Context({"request": request, "one": one, "two": [1, 0], "x": "outer"}))
+    base = engine.from_string("{% block b %}{% endblock %}")
+    return engine.from_string(text).render(
+        Context({"request": request, "one": one, "two": [1, 0], "x": "outer", "base": base})
+    )
 
 
 def in_jinja(text: str, value: Any, one: bool) -> str:
