@@ -10,7 +10,9 @@ import logging
 import pickle
 import runpy
 import sys
+import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
 from types import CodeType, ModuleType
@@ -169,6 +171,27 @@ def test_many_modules_with_an_unusual_loader_are_all_watched_after_a_take(app: A
         for number, module in enumerate(modules):
             getattr(module, f"f{number}")()
         assert len(names(recorder)) == 30
+
+
+def test_a_module_that_is_not_complete_at_one_take_is_looked_at_by_the_next(app: App, finders: list[Any]) -> None:
+    finders.insert(0, Finder(Bare()))
+    gate: Any = ModuleType("import_gate")
+    gate.inside, gate.go_on = threading.Event(), threading.Event()
+    sys.modules["import_gate"] = gate
+    try:
+        with app.recorder() as recorder, ThreadPoolExecutor(1) as pool:
+            wait = "import import_gate\nimport_gate.inside.set()\nimport_gate.go_on.wait(20)\n"
+            loading = pool.submit(app.load, "slow", wait + ONE)
+            assert gate.inside.wait(20)
+            recorder.take()
+            gate.go_on.set()
+            module = loading.result(20)
+            recorder.take()
+            module.one()
+            assert names(recorder) == ["one"]
+    finally:
+        gate.go_on.set()
+        del sys.modules["import_gate"]
 
 
 def test_a_shared_loader_is_left_as_it_was(app: App, finders: list[Any]) -> None:

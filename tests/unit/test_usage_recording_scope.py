@@ -99,6 +99,13 @@ def test_links_lead_to_one_path(through: str) -> None:
     assert found == os.path.realpath("real/app/m.py")
 
 
+def test_an_exclusion_holds_behind_a_linked_folder() -> None:
+    os.makedirs("real/app")
+    os.symlink("real", "linked")
+    watched = scope("app", codebase=("linked",), exclude_packages=("app.api",))
+    assert not takes(watched, "linked/app/api.py")
+
+
 def test_a_file_in_an_archive_is_known_below_the_archive() -> None:
     found = scope("app", codebase=("bundle.zip",)).path_of("app.m", os.path.abspath("bundle.zip/app/m.py"))
     assert found == os.path.realpath("bundle.zip") + "/app/m.py"
