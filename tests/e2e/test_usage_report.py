@@ -5,6 +5,7 @@ With FLAGMW_PICTURE=docs/usage-report.png the picture of the docs is taken again
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sqlite3
@@ -20,7 +21,7 @@ import pytest
 from flagmw.report.page import page_of
 from flagmw.report.page_data import page_data
 from tests.e2e.browser import Tab, browser_tab
-from tests.e2e.shops import DEADLINE_S, copy_app, free_port, press, run_command, wait_until
+from tests.e2e.shops import DEADLINE_S, NAMES, Shop, copy_app, free_port, press, run_command, wait_until
 from tests.unit.report_support import report, stored
 
 APP = "flask_shop"
@@ -361,6 +362,22 @@ def test_the_check_fails_for_the_stale_flag_and_names_it(shop: Path) -> None:
     assert done.returncode == 1
     assert done.stdout.startswith("app.py:")
     assert "stale: delivery-promise: gives true to everybody" in done.stdout
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_example_app_watches_its_usage(name: str, tmp_path: Path) -> None:
+    app = Shop(name, tmp_path)
+    try:
+        with app.visitor() as somebody:
+            assert somebody.get("/").status_code == 200
+    finally:
+        app.stop()
+    done = flagmw("usage", "report", "--json", folder=tmp_path / name)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    ages = {function["signature"].split("(")[0].rpartition(".")[2]: function["age"] for function in told["functions"]}
+    assert (ages["product"], ages["choose"]) == ("recent", "never")
+    assert "new-gallery" in {flag["flag_key"] for flag in told["flags"]}
 
 
 # --- looks --------------------------------------------------------------------------------------------------------
