@@ -11,7 +11,7 @@ from flagmw.usage.code_names import LAMBDA
 from flagmw.usage.functions import FunctionKind
 
 _PAIR = 2
-_line_of = attrgetter("first_line")
+_place_of = attrgetter("first_line", "name", "parameter_types")
 _ASYNC = CO_COROUTINE | CO_ASYNC_GENERATOR
 
 
@@ -52,12 +52,12 @@ def each_place_once(definitions: list[Definition]) -> list[Definition]:
     Only lambdas of one line can be such. One that classes enclose is preferred, since what holds a lambda has run
     when the lambda has.
     """
-    ordered = sorted(definitions, key=_line_of)
+    ordered = sorted(definitions, key=_place_of)
     if sum(found.kind is FunctionKind.LAMBDA for found in ordered) < _PAIR:
         return ordered
     kept: dict[tuple[int, str, str], Definition] = {}
     for found in ordered:
-        place = found.first_line, found.name, found.parameter_types
+        place = _place_of(found)
         kept[place] = min(kept.get(place, found), found, key=_preference)
     return list(kept.values())
 

@@ -161,7 +161,7 @@ class _Walk:
                     yield child
 
     def _lambdas(self, expression: ast.AST, chain: str, level: int) -> None:
-        """Find the lambdas of an expression; those inside others, or inside a comprehension, have no class."""
+        """Find the lambdas of an expression; those inside others have no class."""
         unseen = [(expression, chain)]
         while unseen:
             node, around = unseen.pop()
@@ -172,13 +172,6 @@ class _Walk:
                 self.definitions.append(found)
                 unseen.append((node.body, ""))
                 unseen.extend((default, around) for default in _defaults(node.args))
-            elif isinstance(node, ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp):
-                first = node.generators[0].iter
-                unseen.append((first, around))
-                inside = [part for part in ast.iter_child_nodes(node) if not isinstance(part, ast.comprehension)]
-                for clause in node.generators:
-                    inside += [part for part in ast.iter_child_nodes(clause) if part is not first]
-                unseen.extend((part, "") for part in inside)
             else:
                 unseen.extend((child, around) for child in ast.iter_child_nodes(node))
 
