@@ -55,7 +55,7 @@ def by_tornado(arguments: Sequence[str]) -> Outcomes:
     from tornado.test import runtests
 
     program: Any = runtests.main
-    sys.argv = ["runtests", *arguments]
+    sys.argv = ["runtests", *(arguments or runtests.TEST_MODULES)]
     try:
         program()
     except SystemExit as ended:  # also for logged errors, and for whatever was written to standard error
