@@ -7,12 +7,14 @@ import contextlib
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
+from flagmw.usage.archives import Archives
 from flagmw.usage.codebase import Scanner, official_fingerprint, official_functions
 from flagmw.usage.config import UsageConfig
-from flagmw.usage.functions import Function, FunctionKind
+from flagmw.usage.files import find_files, roots_of
+from flagmw.usage.functions import CodeBase, Function, FunctionKind
 
 
 def run(data: Any, folder: Path) -> tuple[dict[str, int], list[str]]:
@@ -64,10 +66,15 @@ def _official_fingerprint(config: UsageConfig, signatures: Iterable[str]) -> obj
 
 def _scan_failures(case: Any) -> Iterable[str]:
     config, expected = config_of(case["config"]), case["expect"]
+    yield from _file_failures(config, expected)
     official = official_functions(config)
     found = Scanner(config).scan()
+    places = {_place(function) for function in found.functions}
+    if missing := [function.signature for function in official if _place(function) not in places]:
+        yield f"the scanner does not find {missing}"
     if "error" in expected:
-        yield from _bad_file_failures(config, expected)
+        # the official scanner raises; ours names the bad files, and finds what is in the others
+        yield from _problem_failures(found, expected)
         return
     got = Counter(tuple(_entry(function).items()) for function in official)
     wanted = Counter(tuple(sorted(entry.items())) for entry in expected["functions"])
@@ -75,20 +82,43 @@ def _scan_failures(case: Any) -> Iterable[str]:
         yield f"missing {wanted - got}, extra {got - wanted}"
     if _official_fingerprint(config, (function.signature for function in official)) != expected["fingerprint"]:
         yield "another fingerprint"
-    ours = {_place(function): function.signature for function in found.functions}
-    for kind, functions in (("functions", FunctionKind.DEF), ("async_functions", FunctionKind.ASYNC)):
-        signatures = {function.signature for function in found.functions if function.kind is functions}
-        if signatures != {entry["signature"] for entry in expected.get(kind, ())}:
-            yield f"{kind} of the scanner: {sorted(signatures)}"
-    if not {_place(function) for function in official} <= ours.keys():
-        yield "the scanner does not find every place"
+    yield from _own_failures(found, expected)
 
 
-def _bad_file_failures(config: UsageConfig, expected: Any) -> Iterable[str]:
-    """The official scanner raises; ours names the bad file, and finds the rest."""
-    found = Scanner(config).scan()
-    if not found.problems:
-        yield f"no problem was reported where the official scanner raises {expected['error']}"
+def _file_failures(config: UsageConfig, expected: Any) -> Iterable[str]:
+    """Compare the files; a folder called as a module is one of them."""
+    with Archives() as archives:
+        found = [file.shown_path for file in find_files(config, roots_of(config), archives).files]
+    wanted = [str(PurePath(folder, path)) for folder, path in expected["files"]]
+    if Counter(found) != Counter(wanted):
+        yield f"files {found}, expected {wanted}"
+
+
+def _own_failures(found: CodeBase, expected: Any) -> Iterable[str]:
+    """Compare what the scanner itself found; it names a place once, though several folders may lead there."""
+    for member, kind in (("functions", FunctionKind.DEF), ("async_functions", FunctionKind.ASYNC)):
+        own = {function.signature for function in found.functions if function.kind is kind}
+        wanted = {entry["signature"] for entry in expected.get(member, ())}
+        several = len({folder for folder, _ in expected["files"]}) > 1
+        if own - wanted or (wanted - own and not several):
+            yield f"{member} of the scanner: {sorted(own)}, expected {sorted(wanted)}"
+
+
+def _problem_failures(found: CodeBase, expected: Any) -> Iterable[str]:
+    """See that exactly those files are named that Python cannot load either."""
+    named = {problem.path for problem in found.problems}
+    for folder, path in expected["files"]:
+        shown = str(PurePath(folder, path))
+        if (shown in named) == _is_loadable(Path(shown)):
+            yield f"{shown} is {'' if shown in named else 'not '}named as a problem"
+
+
+def _is_loadable(path: Path) -> bool:
+    try:
+        compile(path.read_bytes(), str(path), "exec", dont_inherit=True)
+    except (OSError, SyntaxError, ValueError):
+        return False
+    return True
 
 
 def _entry(function: Function) -> dict[str, str]:
