@@ -223,6 +223,18 @@ def test_what_collectors_say_of_too_large_messages_is_understood(
     app = App(large(3_000))
     go_on(publisher_for(collector.url), app, for_s=30.0)
     assert len(collector.functions("shop")) == 3_000
+    first, second, third, *_ = [len(call.message.entry) for call in collector.calls_of(CODE_BASE)]
+    assert (first, second <= first / 2, third <= second / 2) == (3_000, True, True)
+
+
+def test_a_refusal_that_was_not_for_the_size_does_not_keep_messages_small(collector: ScavengerServer) -> None:
+    collector.fail(CODE_BASE, Failure(code="UNKNOWN"))  # as for a workspace that its operator has switched off
+    app = App(large(3_000))
+    publisher = publisher_for(collector.url)
+    go_on(publisher, app, for_s=600.0)
+    collector.heal()
+    go_on(publisher, app, until=collector.snapshot)
+    assert [len(call.message.entry) for call in collector.calls_of(CODE_BASE) if call.code == "OK"] == [3_000]
 
 
 def test_a_code_base_in_parts_outlives_the_collectors_clean_up() -> None:
