@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from flagmw.usage.functions import CodeBase, Seen
+
+if TYPE_CHECKING:
+    import sqlite3
 
 
 class Recorder(Protocol):
