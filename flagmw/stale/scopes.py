@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
-Callable_ = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
-_COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+AnyFunction = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 
 
 class ScopeKind(StrEnum):
@@ -198,7 +197,7 @@ class _Reader:
             elif isinstance(child, ast.AST):
                 self.visit(child, scope)
 
-    def _function(self, node: Callable_, scope: Scope, name: str, body: Iterable[ast.AST]) -> None:
+    def _function(self, node: AnyFunction, scope: Scope, name: str, body: Iterable[ast.AST]) -> None:
         inner = Scope(ScopeKind.FUNCTION, node, scope, name)
         arguments = node.args
         self._all([*arguments.defaults, *(default for default in arguments.kw_defaults if default is not None)], scope)

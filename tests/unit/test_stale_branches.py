@@ -107,6 +107,24 @@ def test_a_constant_that_another_file_assigns_is_none(tmp_path: Path) -> None:
     assert branches(removal(tmp_path, files, value="a")) == []
 
 
+def test_a_constant_that_a_star_may_bind_is_none(tmp_path: Path) -> None:
+    source = 'LIMIT = "b"\nfrom settings import *\ndef f(flags, a):\n    if flags.string("k") == LIMIT:\n        a()\n'
+    assert dead(tmp_path, source, value="a") == []
+
+
+def test_a_key_that_another_file_assigns_decides_nothing(tmp_path: Path) -> None:
+    files = {
+        "app/views.py": 'KEY = "k"\ndef f(flags, a):\n    if flags.is_enabled(KEY):\n        a()\n',
+        "app/setup.py": "from app import views\nviews.KEY = load()\n",
+    }
+    assert branches(removal(tmp_path, files, value=False)) == []
+
+
+def test_a_bool_of_another_make_decides_nothing(tmp_path: Path) -> None:
+    source = "from own import bool\ndef f(flags, a):\n    if bool(flags.is_enabled('k')):\n        a()\n"
+    assert dead(tmp_path, source, value=False) == []
+
+
 def test_an_elif_dies_with_what_follows_it(tmp_path: Path) -> None:
     source = in_function("""
         if a:
@@ -371,6 +389,7 @@ def test_the_handlers_of_a_gated_class_die_when_the_flag_is_off(tmp_path: Path) 
         MIXIN + "class Open(Summary):\n    flag_key = 'open'\n",
         MIXIN + "Summary.as_view(flag_key='open')\n",
         MIXIN.replace("    def shown", "    def dispatch"),
+        MIXIN + "Summary().get(None)\n",
         MIXIN.replace("RequireFlagMixin, View", "Other, RequireFlagMixin, View"),
     ],
 )
