@@ -51,7 +51,7 @@ def measured(package: str, measuring: Measuring) -> list[tuple[str, float, int]]
         cached, plain = Path(root, "cached"), Path(root, "plain")
         copied(package, cached, with_pyc=True)
         copied(package, plain, with_pyc=False)
-        for _ in range(1 if measuring.is_quick else 3):
+        for _ in range(1 if measuring.is_quick else 2):
             if measuring.official:
                 (took_s,), number = seconds("official", cached, package, measuring)
                 note("official", took_s, number)
