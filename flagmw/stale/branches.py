@@ -13,6 +13,7 @@ from typing import Any
 from flagmw.stale.constants import constant_of
 from flagmw.stale.dead import DeadCode, Span
 from flagmw.stale.decorators import is_harmless
+from flagmw.stale.layout import Layout, first_line
 from flagmw.stale.leaving import Leaving
 from flagmw.stale.modules import Code, Module
 from flagmw.stale.receivers import Receivers
@@ -52,6 +53,7 @@ class _Finder:
         self.dead = DeadCode(module.file)
         self._code = code
         self._module = module
+        self._layout = Layout(module)
         self._receivers = Receivers(code, module)
         self._value = value
         self._sites = {id(each.call): each.site for each in found if each.call is not None}
@@ -152,7 +154,7 @@ class _Finder:
             self.block(statement.body)
             self.block(statement.orelse)
             return
-        is_elif = self._is_elif(statement)
+        is_elif = self._layout.is_elif(statement)
         if known.value:
             self.block(statement.body)
             if statement.orelse:
@@ -162,7 +164,7 @@ class _Finder:
             return
         self._bury(statement.body, f"the condition of line {statement.lineno} is never true")
         self._drop_header(statement.lineno, statement.test, statement.body)
-        line = self._else_line(statement)
+        line = self._layout.else_line(statement)
         if line is not None and not is_elif:
             self.dead.lines.add(line)
         self.block(statement.orelse)
@@ -183,7 +185,7 @@ class _Finder:
         is_known = subject is not None and subject.by_flag and not subject.is_detail
         taken_at = 0
         for case in statement.cases:
-            line = self._case_line(case)
+            line = self._layout.case_line(case)
             if taken_at:
                 self._bury(case.body, f"the case of line {taken_at} is always taken before it", from_line=line)
                 continue
@@ -334,7 +336,9 @@ class _Finder:
         """Drop `x = flags.is_enabled(...)` and bare calls where nothing that stays needs them."""
         for call in self._calls:
             statement = self._module.parent_of(call)
-            if not isinstance(statement, (ast.Assign, ast.AnnAssign, ast.Expr)) or not self._stands_alone(statement):
+            if not isinstance(statement, (ast.Assign, ast.AnnAssign, ast.Expr)) or not self._layout.stands_alone(
+                statement
+            ):
                 continue
             if isinstance(statement, ast.Expr) or self._is_unneeded(statement):
                 self.dead.lines.update(range(statement.lineno, (statement.end_lineno or statement.lineno) + 1))
@@ -355,17 +359,6 @@ class _Finder:
         ]
         return bool(uses) and all(node.lineno in self.dead.lines for node in uses)
 
-    def _stands_alone(self, node: ast.stmt) -> bool:
-        return self._starts_line(node.lineno, node.col_offset) and self._ends_line(node)
-
-    def _starts_line(self, line: int, column: int) -> bool:
-        return not self._module.lines[line - 1].encode("utf-8", "surrogatepass")[:column].strip()
-
-    def _ends_line(self, node: ast.stmt | ast.expr) -> bool:
-        line, column = node.end_lineno or node.lineno, node.end_col_offset or 0
-        rest = self._module.lines[line - 1].encode("utf-8", "surrogatepass")[column:].strip()
-        return not rest or rest.startswith(b"#")
-
     def _bury(self, statements: Sequence[ast.stmt], why: str, from_line: int | None = None) -> None:
         """Note statements that follow each other as never run.
 
@@ -378,7 +371,7 @@ class _Finder:
         last_line, last_column = last.end_lineno or last.lineno, last.end_col_offset or 0
         place = 0
         if from_line is None:  # the first ones may share a line with what runs: `if flag: a(); b()`
-            while place < len(statements) and not self._begins(statements[place]):
+            while place < len(statements) and not self._layout.begins_line(statements[place]):
                 place += 1
         else:
             self.dead.add(
@@ -397,11 +390,6 @@ class _Finder:
                 Span(first, 0, last_line, last_column), why, first_line=first, last_line=last_line, is_part=False
             )
 
-    def _begins(self, statement: ast.stmt) -> bool:
-        line = first_line(statement)
-        text = self._module.lines[line - 1].lstrip()
-        return self._starts_line(line, statement.col_offset) or (line != statement.lineno and text.startswith("@"))
-
     def _bury_part(self, node: ast.AST, why: str, until: ast.AST | None = None) -> None:
         until = until if until is not None else node
         if not isinstance(node, (ast.expr, ast.stmt)) or not isinstance(until, (ast.expr, ast.stmt)):
@@ -411,56 +399,19 @@ class _Finder:
         self.dead.add(span, why, first_line=node.lineno, last_line=last_line, is_part=True)
 
     def _bury_else(self, statement: ast.If, why: str) -> None:
-        line = self._else_line(statement)
+        line = self._layout.else_line(statement)
         if line is None:  # an `elif`, or `else: something` in a line
             first = statement.orelse[0]
-            line = first.lineno if self._is_elif_text(first.lineno) or self._is_else_text(first.lineno) else None
+            line = (
+                first.lineno if self._layout.is_elif_line(first.lineno) or self._layout.is_else(first.lineno) else None
+            )
         self._bury(statement.orelse, why, from_line=line)
 
-    def _else_line(self, statement: ast.If) -> int | None:
-        """Give the line of an `else:` that stands alone."""
-        if not statement.orelse:
-            return None
-        body_end = statement.body[-1].end_lineno or 0
-        for line in range(first_line(statement.orelse[0]) - 1, body_end, -1):
-            if self._is_else_text(line):
-                return line
-        return None
-
-    def _is_else_text(self, line: int) -> bool:
-        text = self._module.lines[line - 1].strip()
-        return text.startswith("else") and text[4:].lstrip().startswith(":")
-
-    def _is_elif_text(self, line: int) -> bool:
-        text = self._module.lines[line - 1].strip()
-        return text.startswith("elif") and not text[4:5].isidentifier()
-
-    def _is_elif(self, statement: ast.If) -> bool:
-        text = self._module.lines[statement.lineno - 1].encode("utf-8", "surrogatepass")[statement.col_offset :]
-        return text.startswith(b"elif")
-
-    def _case_line(self, case: ast.match_case) -> int:
-        line = case.pattern.lineno
-        while line > 1 and not self._module.lines[line - 1].lstrip().startswith("case"):
-            line -= 1
-        return line
-
     def _drop_header(self, line: int, test: ast.expr | ast.pattern, body: Sequence[ast.stmt]) -> None:
-        """Count the lines of a condition that is decided, but no comment that belongs to what follows."""
-        test_end = test.end_lineno or line
-        last = max(first_line(body[0]) - 1, test_end)
-        while last > test_end and self._module.lines[last - 1].strip()[:1] in ("", "#"):
-            last -= 1
+        """Count the lines of a condition that is decided."""
         if first_line(body[0]) == line and not all(self.dead.holds(each.lineno, each.col_offset) for each in body):
             return  # `if flag: stays()`: the line stays
-        self.dead.lines.update(range(line, last + 1))
+        self.dead.lines.update(range(line, self._layout.header_end(line, test, body[0]) + 1))
 
 
 _HANDLERS = ("get", "post", "put", "patch", "delete", "head", "options", "trace")
-
-
-def first_line(statement: ast.stmt) -> int:
-    """Give a statement's first line, decorators included."""
-    if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-        return min([statement.lineno, *(decorator.lineno for decorator in statement.decorator_list)])
-    return statement.lineno

@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from flagmw.stale.branches import first_line
 from flagmw.stale.constants import class_of
 from flagmw.stale.dead import Span
+from flagmw.stale.layout import first_line
 from flagmw.stale.modules import Code, Imported, Module
 from flagmw.stale.scopes import Scope, ScopeKind
 
