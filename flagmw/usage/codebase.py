@@ -6,6 +6,7 @@ files are left out and named, compiled code is read where it can be, and a secon
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -155,19 +156,27 @@ def _functions(config: UsageConfig, file: CodeFile, definitions: Iterable[Defini
     """Name the functions of a file, without those that the configuration leaves out."""
     package_name = file.package_name
     wanted = frozenset(config.decorators)
-    return tuple(
-        Function(
-            package_name=package_name,
-            declaring_type=f"{package_name}.{found.chain}" if found.chain else package_name,
-            name=found.name,
-            parameter_types=found.parameter_types,
-            kind=found.kind,
-            path=file.path,
-            shown_path=file.shown_path,
-            first_line=found.first_line,
-            last_line=found.last_line,
+    declaring_types = {"": package_name}
+    functions = []
+    for found in definitions:
+        if config.exclude_init and found.name == "__init__":
+            continue
+        if wanted and wanted.isdisjoint(found.decorators):
+            continue
+        declaring_type = declaring_types.get(found.chain)
+        if declaring_type is None:
+            declaring_type = declaring_types[found.chain] = f"{package_name}.{found.chain}"
+        functions.append(
+            Function(
+                package_name=package_name,
+                declaring_type=declaring_type,
+                name=found.name,
+                parameter_types=sys.intern(found.parameter_types),
+                kind=found.kind,
+                path=file.path,
+                shown_path=file.shown_path,
+                first_line=found.first_line,
+                last_line=found.last_line,
+            )
         )
-        for found in definitions
-        if not (config.exclude_init and found.name == "__init__")
-        and (not wanted or not wanted.isdisjoint(found.decorators))
-    )
+    return tuple(functions)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from inspect import CO_OPTIMIZED, CO_VARARGS, CO_VARKEYWORDS
+from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE, CO_OPTIMIZED, CO_VARARGS, CO_VARKEYWORDS
 from operator import itemgetter
 from types import CodeType
 
@@ -18,6 +18,8 @@ from flagmw.usage.definitions import Definition, kind_of
 from flagmw.usage.functions import FunctionKind
 from flagmw.usage.source_text import SourceText, Unclear
 
+_ASYNC = CO_COROUTINE | CO_ASYNC_GENERATOR
+_DEF = FunctionKind.DEF
 _VARIADIC = CO_VARARGS | CO_VARKEYWORDS
 _ANNOTATIONS = "__annotate__"
 """The function that the compiler makes of annotations, from 3.14 on; nobody wrote it."""
@@ -126,7 +128,7 @@ class _CheckedWalk:
         chain = self._chain_at(chain, self._text.indent(first_line), body_indent)
         name = code.co_name
         lines = _code_lines(code)
-        if not any(type(constant) is CodeType for constant in code.co_consts):
+        if CodeType not in map(type, code.co_consts):
             return lines[-1]
         inner_indent = self._text.body_indent(first_line)
         inside = self._children(code, f"{chain}.{name}" if chain else name, inner_indent, lines)
@@ -140,16 +142,8 @@ class _CheckedWalk:
         last = self._text.last_line_before(first_line, indent, around) if around else None
         if last is None:
             last = self._text.last_line(first_line, indent, max(inside, _last_code_line(code)), self._starts)
-        self._definitions.append(
-            Definition(
-                chain,
-                code.co_name,
-                self._parameters(code),
-                kind_of(code),
-                first_line,
-                last,
-            )
-        )
+        kind = kind_of(code) if code.co_flags & _ASYNC else _DEF
+        self._definitions.append(Definition(chain, code.co_name, self._parameters(code), kind, first_line, last))
         return last
 
     def _lambda(self, code: CodeType, chain: str, body_indent: int) -> int:
@@ -164,7 +158,11 @@ class _CheckedWalk:
 
     def _parameters(self, code: CodeType) -> str:
         """Write the parameters; `_K__x` in a class K may have been written so, or as `__x`."""
-        parameters = _parameters(code)
+        if not code.co_flags & _VARIADIC:
+            parameters = ", ".join(code.co_varnames[code.co_posonlyargcount : code.co_argcount])
+            if "__" not in parameters:
+                return parameters
+        parameters = name_of(code).parameter_types
         if "__" in parameters:
             count = code.co_argcount + code.co_kwonlyargcount + 2
             for name in code.co_varnames[:count]:
@@ -180,12 +178,3 @@ def _last_code_line(code: CodeType) -> int:
 
 def _code_lines(code: CodeType) -> list[int]:
     return sorted(set(filter(None, map(_line_of, code.co_lines()))))
-
-
-def _parameters(code: CodeType) -> str:
-    """Write the parameters, as `name_of` does, without its pains where there is nothing special."""
-    if not code.co_flags & _VARIADIC:
-        names = ", ".join(code.co_varnames[code.co_posonlyargcount : code.co_argcount])
-        if "__" not in names:
-            return names
-    return name_of(code).parameter_types

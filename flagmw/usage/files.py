@@ -10,6 +10,7 @@ import fnmatch
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path, PurePath
 
 from flagmw.usage.archives import SOURCE, Archives, on_import_path, split
@@ -19,6 +20,7 @@ from flagmw.usage.functions import FileProblem
 
 _WILDCARDS = frozenset("*?[")
 _ANY_DEPTH = "**"
+_name_of = itemgetter(0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,27 +173,30 @@ def _walk(
     parts: tuple[str, ...], shown: str, location: str, real: str, problems: list[FileProblem]
 ) -> Iterator[CodeFile]:
     """Give the files below a folder, sorted by the names on the way; links to folders are not followed."""
+    suffixes = SOURCE if parts[-1:] == (CACHE_FOLDER,) else (SOURCE, COMPILED)
     try:
         with os.scandir(location) as listing:
-            entries = sorted(listing, key=lambda entry: entry.name)
+            entries = [
+                (entry.name, is_folder, entry)
+                for entry in listing
+                if (is_folder := _is_folder(entry)) or entry.name.endswith(suffixes)
+            ]
     except OSError as error:
         problems.append(FileProblem(path=shown or ".", message=f"it cannot be read: {error.strerror}"))
         return
-    names = {entry.name for entry in entries}
-    for entry in entries:
-        name = entry.name
-        if name.endswith(SOURCE) or (
-            name.endswith(COMPILED) and name[:-1] not in names and parts[-1:] != (CACHE_FOLDER,)
-        ):
+    entries.sort(key=_name_of)
+    sources = {name for name, _, _ in entries if name.endswith(SOURCE)}
+    for name, is_folder, entry in entries:
+        if name in sources or not (is_folder or name[:-1] in sources):
             is_link = entry.is_symlink()
             yield CodeFile(
-                parts=(*parts, name[: name.rindex(".")] + SOURCE),
+                parts=(*parts, name if name in sources else name[:-1]),
                 path=os.path.realpath(entry.path) if is_link else os.path.join(real, name),
                 shown_path=os.path.join(shown, name),
                 location=entry.path,
                 is_link=is_link,
             )
-        if _is_folder(entry):
+        if is_folder:
             yield from _walk((*parts, name), os.path.join(shown, name), entry.path, os.path.join(real, name), problems)
 
 
