@@ -59,15 +59,18 @@ class ImportWatch:
         self._loaders: list[weakref.ref[Any]] = []
 
     def install(self) -> None:
-        """Be the first finder, unless it is among them."""
+        """Be the first finder, whatever was put before this one; the order of all others stays."""
         self._is_on = True
-        if not any(finder is self for finder in sys.meta_path):
-            sys.meta_path.insert(0, self)
+        self._be_first()
+
+    def _be_first(self) -> None:
+        if not sys.meta_path or not isinstance(sys.meta_path[0], ImportWatch) or not _has(self):
+            sys.meta_path[:] = [self, *_others(self)]
 
     def uninstall(self) -> None:
         """Be no finder any more, and leave the loaders as they were."""
         self._is_on = False
-        sys.meta_path[:] = [finder for finder in sys.meta_path if finder is not self]
+        sys.meta_path[:] = _others(self)
         for reference in self._loaders:
             loader = reference()
             for name in () if loader is None else ("get_code", "exec_module"):
@@ -88,7 +91,9 @@ class ImportWatch:
             return None
         self._asked.add(asked)
         try:
-            for finder in _behind(self):
+            finders = _behind(self)
+            self._be_first()
+            for finder in finders:
                 find_spec = getattr(finder, "find_spec", None)
                 spec: ModuleSpec | None = None if find_spec is None else find_spec(fullname, path, target)
                 if spec is not None:
@@ -158,6 +163,14 @@ class ImportWatch:
         if not self._has_failed:
             self._has_failed = True
             logger.error("watching an import failed; functions may be missing from the usage", exc_info=error)
+
+
+def _has(finder: object) -> bool:
+    return any(one is finder for one in sys.meta_path)
+
+
+def _others(finder: object) -> list[Any]:
+    return [one for one in sys.meta_path if one is not finder]
 
 
 def _behind(finder: object) -> list[Any]:

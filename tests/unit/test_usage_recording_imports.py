@@ -264,6 +264,33 @@ def test_imports_are_seen_again_after_somebody_put_old_finders_back(app: App, fi
         assert names(recorder) == ["one"]
 
 
+def test_a_finder_that_is_put_before_ours_hides_modules_until_the_next_import_at_most(
+    app: App, finders: list[Any]
+) -> None:
+    with app.recorder() as recorder:
+        finders.insert(0, Finder(OwnLoader()))
+        importlib.import_module(TOP)  # which that finder does not find
+        app.load("m", "def one():\n    return 1\n").one()
+        assert names(recorder) == ["one"]
+
+
+def test_a_take_puts_our_finder_first_again(app: App, finders: list[Any]) -> None:
+    importlib.import_module(TOP)
+    with app.recorder() as recorder:
+        finders.insert(0, Finder(OwnLoader()))
+        recorder.take()
+        app.load("m", ONE).one()
+        assert names(recorder) == ["one"]
+
+
+def test_the_order_of_other_finders_stays(app: App, finders: list[Any]) -> None:
+    before, first = list(finders), Finder(OwnLoader())
+    with app.recorder() as recorder:
+        finders.insert(0, first)
+        recorder.take()
+    assert finders == [first, *before]
+
+
 # --- what stays as it is -----------------------------------------------------------------------------------------
 
 
