@@ -187,6 +187,17 @@ def test_stopping_leaves_no_attribute_on_loaders(app: App) -> None:
     assert sorted(vars(loader)) == ["name", "path"]
 
 
+def test_a_stopped_recorder_leaves_no_armed_probe(app: App) -> None:
+    if sys.version_info >= (3, 12):
+        return  # there are no probes
+    from flagmw.usage.probes import rewrite
+
+    with app.recorder():
+        module = app.load("m", TWO)
+    (probe,) = rewrite(module.one.__code__).probes
+    assert probe.was_hit
+
+
 @pytest.mark.parametrize("first_stopped", [0, 1])
 def test_two_recorders_each_see_all(app: App, first_stopped: int) -> None:
     with app.recorder() as one, app.recorder() as two:
