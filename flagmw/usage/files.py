@@ -6,12 +6,13 @@ folders that Python imports from. What cannot be found is a `FileProblem`, never
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from operator import itemgetter
-from pathlib import Path, PurePath
+from pathlib import PurePath
 
 from flagmw.usage.archives import SOURCE, Archives, on_import_path, split
 from flagmw.usage.bytecode import CACHE_FOLDER, COMPILED
@@ -108,9 +109,7 @@ def find_files(config: UsageConfig, roots: tuple[Root, ...], archives: Archives)
 
 def _excluded(root: Root, config: UsageConfig) -> tuple[str, ...]:
     texts = [root.text] if root.within is None else [root.text, root.within]
-    return tuple(
-        str(PurePath(text, name.replace(".", "/").lstrip("/"))) for text in texts for name in config.exclude_packages
-    )
+    return tuple(str(PurePath(text, name.replace(".", "/"))) for text in texts for name in config.exclude_packages)
 
 
 def _hint(why: str, package: str, roots: tuple[Root, ...]) -> str:
@@ -165,8 +164,28 @@ def _package_folders(root: Root, package: str) -> list[tuple[str, ...]]:
     parts = _parts(package)
     if not any(_WILDCARDS & set(part) for part in parts):
         return [parts] if os.path.isdir(os.path.join(root.location, *parts)) else []
-    start = Path(root.location)
-    return sorted(path.relative_to(start).parts for path in set(start.glob("/".join(parts))) if path.is_dir())
+    found = sorted({tuple(path) for path in _matching(root.location, parts)})
+    if _ANY_DEPTH not in parts:
+        return found
+    return [path for path in found if not any(path[:depth] in found for depth in range(len(path)))]
+
+
+def _matching(location: str, parts: tuple[str, ...]) -> Iterator[list[str]]:
+    """Give the folders that a name with wildcards means; `**` goes to any depth, but through no link."""
+    if not parts:
+        yield []
+        return
+    if parts[0] == _ANY_DEPTH:
+        yield from _matching(location, parts[1:])
+    with contextlib.suppress(OSError), os.scandir(location) as listing:
+        for entry in listing:
+            if parts[0] == _ANY_DEPTH:
+                rest = parts if _is_folder(entry) else None
+            else:
+                is_wanted = fnmatch.fnmatchcase(entry.name, parts[0]) and os.path.isdir(entry.path)
+                rest = parts[1:] if is_wanted else None
+            if rest is not None:
+                yield from ([entry.name, *below] for below in _matching(entry.path, rest))
 
 
 def _walk(
