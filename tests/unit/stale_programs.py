@@ -47,12 +47,12 @@ class Flags:
 
 
 class Swallow:
-    """A context manager that swallows what is raised in it."""
+    """A context manager that swallows the exceptions of the program."""
 
     def __enter__(self) -> None: ...
 
-    def __exit__(self, *raised: object) -> bool:
-        return True
+    def __exit__(self, kind: type[BaseException] | None, *raised: object) -> bool:
+        return kind is not None and issubclass(kind, Exception)
 
 
 class Writer:
@@ -175,7 +175,7 @@ class Writer:
             return [f"{pad}for i in range(a):", *self._block(indent + 1, depth=depth, in_loop=True)]
         if kind == 8:
             lines = [
-                f"{pad}while {self._condition()} and m.some():",
+                f"{pad}while m.some() and ({self._condition()}):",
                 *self._block(indent + 1, depth=depth, in_loop=True),
             ]
             if self._rng.random() < 0.3:
