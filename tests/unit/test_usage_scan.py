@@ -53,9 +53,10 @@ def test_a_file_to_which_two_packages_lead_counts_once(tmp_path: Path) -> None:
     assert signatures(scan(tmp_path, ["app", "app.sub"])) == ["app.sub.m.f()"]
 
 
-def test_a_file_is_named_by_its_own_path_rather_than_by_a_link(tmp_path: Path) -> None:
+@pytest.mark.parametrize("link", ["alias.py", "zebra.py"])
+def test_a_file_is_named_by_its_own_path_rather_than_by_a_link(tmp_path: Path, link: str) -> None:
     write(tmp_path, {"app/real.py": "def f(): pass\n"})
-    (tmp_path / "app/alias.py").symlink_to("real.py")
+    (tmp_path / "app" / link).symlink_to("real.py")
     assert signatures(scan(tmp_path)) == ["app.real.f()"]
 
 

@@ -62,6 +62,7 @@ CASES = {
 }
 GENERIC_CASES = {
     "generic functions": "def f[T: (lambda: 0)](a: T): pass\nclass K[T]:\n    def m[U](self, u: U): pass\n    def n(self): pass\n",
+    "a type alias and a function that is gone": "type X = int\nif 0:\n    def gone(): pass\n",
     "type aliases": "type X = int\ntype Y[T] = list[T]\nclass K:\n    type Z = lambda: 0\n    def f(self): pass\n",
 }
 if sys.version_info >= (3, 12):
