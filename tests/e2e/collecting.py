@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import pytest
 
 from flagmw.usage import UsageConfig
 from flagmw.usage.functions import CodeBase, Function, FunctionKind, hash_of
 from flagmw.usage.scavenger.publisher import CollectorPublisher
 from flagmw.usage.seams import Interval, ProcessIdentity
 
+if TYPE_CHECKING:
+    from tests.services.scavenger_server import ScavengerServer
+
 API_KEY = "5ecret-key-of-a-workspace"
 BEGAN_AT = 1_700_000_000.0
+MINUTE_S = 60.0
+HOUR_S = 3600.0
+PATIENCE_S = 15.0
+"""Far below the timeouts that must not be waited for, and long enough for a busy machine."""
+
 DEADLINE_S = 30.0
 MAX_TURNS = 10_000
 
@@ -121,3 +132,16 @@ def go_on(
 
 def names(entries: Iterable[Any]) -> list[str]:
     return sorted(entry.signature for entry in entries)
+
+
+def patient_collector() -> ScavengerServer:
+    """Make a collector that wants to be asked every two minutes."""
+    # Here, because gRPC's library has no place in the processes that fork.
+    from tests.services.scavenger_server import ScavengerServer
+
+    return ScavengerServer(api_keys={API_KEY}, poll_s=120, publish_s=120, retry_s=60)
+
+
+def levels(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Give the levels of what was logged for people."""
+    return [record.levelname for record in caplog.records if record.levelno >= logging.WARNING]

@@ -15,15 +15,22 @@ import pytest
 
 from flagmw.usage.functions import CodeBase
 from flagmw.usage.scavenger.publisher import CollectorPublisher
-from tests.e2e.collecting import API_KEY, BEGAN_AT, App, config_for, go_on, process, publisher_for
+from tests.e2e.collecting import (
+    API_KEY,
+    BEGAN_AT,
+    HOUR_S,
+    MINUTE_S,
+    PATIENCE_S,
+    App,
+    config_for,
+    go_on,
+    levels,
+    patient_collector,
+    process,
+    publisher_for,
+)
 from tests.services.scavenger_server import CODE_BASE, INVOCATIONS, METHODS, Failure, ScavengerServer
 from tests.unit.network_support import Peer, RawServer, free_port
-
-MINUTE_S = 60.0
-HOUR_S = 3600.0
-PATIENCE_S = 15.0
-"""Far below the timeouts that must not be waited for, and long enough for a busy machine."""
-
 
 FORKING = """
 import os, sys, threading
@@ -53,8 +60,7 @@ os._exit(0)
 
 @pytest.fixture
 def collector() -> Iterator[ScavengerServer]:
-    """A collector that wants to be asked every two minutes."""
-    with ScavengerServer(api_keys={API_KEY}, poll_s=120, publish_s=120, retry_s=60) as server:
+    with patient_collector() as server:
         yield server
 
 
@@ -66,10 +72,6 @@ def app() -> App:
 @pytest.fixture(autouse=True)
 def _hear(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, "flagmw")
-
-
-def levels(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [record.levelname for record in caplog.records if record.levelno >= logging.WARNING]
 
 
 # --- a collector that is well -------------------------------------------------------------------------------
