@@ -217,15 +217,17 @@ def trail(page: Tab) -> list[str]:
     return found
 
 
+TIPPED = "document.querySelector('.tip').hidden ? '' : document.querySelector('.tip b').textContent"
+"""What the map's tip is about; nothing between two of its parts."""
+
+
 def point_at(page: Tab, wanted: str) -> tuple[float, float]:
     """Move the mouse over the map until its tip begins with a name."""
     box = page.box_of("#map")
     steps = [(x / 14, y / 10) for x in range(1, 14) for y in range(1, 10)]
     for x, y in ((box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in steps):
         page.point(x, y)
-        if page.ask(
-            "!document.querySelector('.tip').hidden && document.querySelector('.tip b').textContent"
-        ).startswith(wanted):
+        if page.ask(TIPPED).startswith(wanted):
             return x, y
     raise AssertionError(f"nothing on the map is {wanted}")
 
