@@ -122,12 +122,10 @@ class CodeBase:
     problems: tuple[FileProblem, ...] = ()
     _known: dict[Seen, Function] = field(default_factory=dict, init=False, repr=False, compare=False)
 
-    def __post_init__(self) -> None:
-        """Index the functions."""
-        self._known.update((function.seen, function) for function in self.functions)
-
     def find(self, seen: Seen) -> Function | None:
         """Give the function that code belongs to; None for code outside the code base, or newer than it."""
+        if not self._known:  # who never asks, such as a scan for people, does not pay for the index
+            self._known.update({function.seen: function for function in self.functions})
         return self._known.get(seen)
 
 
