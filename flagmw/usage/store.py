@@ -178,6 +178,10 @@ class StorePublisher:
                     if self._set_aside(identity, error):
                         waiting.wait(LOCK_PAUSE_S * chance())
                         continue
+                if moves < MAX_MOVES and identity_of(self._path) != identity:
+                    moves += 1  # another process has moved it meanwhile, as damaged
+                    waiting.wait(LOCK_PAUSE_S * chance())
+                    continue
                 self._fail(error, trouble)
                 return False
             self._succeed(turn.wall_s)
